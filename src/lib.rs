@@ -1,0 +1,8 @@
+//! Highly available, sharded PostgreSQL on plain Docker hosts, from one `topology.toml`.
+//!
+//! The crate map and the layer rule are in `docs/architecture.md`; `tests/architecture.rs` holds the rule.
+
+pub mod error;
+pub mod observe;
+pub mod templates;
+pub mod topology;

@@ -1,0 +1,323 @@
+//! The topology file as written: a mirror of the TOML with spans, before any default is applied.
+//!
+//! These types are the single source of the file's format: serde reads it, schemars derives the JSON Schema, and
+//! [`super::schema`] checks a parsed file against that schema so that all mistakes are reported at once.
+//! Nothing here decides anything; [`super::resolve`] does.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::span::At;
+
+/// `topology.toml`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopologyFile {
+    /// Version of this file's format. Always 1.
+    pub schema: At<u32>,
+    /// What the cluster is called and runs.
+    pub cluster: ClusterSection,
+    /// How hosts are logged in to, unless a host says otherwise.
+    #[serde(default)]
+    pub ssh: SshSection,
+    /// The Docker hosts.
+    #[serde(default)]
+    pub host: Vec<At<HostBlock>>,
+    /// Overlay networks and the address clients use.
+    #[serde(default)]
+    pub network: NetworkSection,
+    /// The consensus store.
+    #[serde(default)]
+    pub etcd: EtcdSection,
+    /// Group 0: the coordinators, or the only group in a cluster without shards.
+    #[serde(default)]
+    pub coordinators: CoordinatorsSection,
+    /// Shard groups by number; the default places them in a ring over the hosts.
+    #[serde(default)]
+    pub shards: ShardsSection,
+    /// Shard groups one by one, instead of `shards.count`.
+    #[serde(default)]
+    pub shard: Vec<At<ShardBlock>>,
+    /// HAProxy, PgBouncer and keepalived.
+    #[serde(default)]
+    pub proxy: ProxySection,
+    /// Patroni's timings: how fast a failure is noticed.
+    #[serde(default)]
+    pub failover: FailoverSection,
+    /// Vector search.
+    #[serde(default)]
+    pub vector: VectorSection,
+    /// Limits per role: `etcd`, `coordinator`, `worker`, `proxy`.
+    #[serde(default)]
+    pub resources: ResourcesSection,
+    /// PostgreSQL settings.
+    #[serde(default)]
+    pub postgres: PostgresSection,
+    /// PgBouncer settings.
+    #[serde(default)]
+    pub pooler: PoolerSection,
+    /// Where images come from.
+    #[serde(default)]
+    pub images: ImagesSection,
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSection {
+    /// Patroni scope, stack name and prefix of every Swarm object: a-z, 0-9 and inner hyphens, 24 characters at most.
+    pub name: At<String>,
+    /// Application database. Default: `app`.
+    pub database: Option<At<String>>,
+    /// PostgreSQL major version. Default: 17.
+    pub postgres: Option<At<u32>>,
+}
+
+/// `[ssh]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SshSection {
+    /// Login name. Default: `root`.
+    pub user: Option<At<String>>,
+    /// TCP port. Default: 22.
+    pub port: Option<At<u16>>,
+    /// Private key file; `~` is the home directory, a relative path is relative to the topology file. Default: the SSH agent.
+    pub identity: Option<At<String>>,
+    /// known_hosts file. Default: `~/.ssh/known_hosts`.
+    pub known_hosts: Option<At<String>>,
+}
+
+/// `[[host]]`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostBlock {
+    /// Name used in this file: a-z, 0-9 and inner hyphens, 24 characters at most.
+    pub name: At<String>,
+    /// IPv4 address of SSH, Swarm and VRRP.
+    pub address: At<String>,
+    /// Failure domain; the members of a group are spread over zones first. Default: none.
+    pub zone: Option<At<String>>,
+    /// Extra Swarm node labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Login of this host where it differs from `[ssh]`.
+    #[serde(default)]
+    pub ssh: HostSshSection,
+}
+
+/// `[host.ssh]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostSshSection {
+    /// Login name.
+    pub user: Option<At<String>>,
+    /// TCP port.
+    pub port: Option<At<u16>>,
+    /// Private key file.
+    pub identity: Option<At<String>>,
+    /// The host's public key (`ssh-ed25519 AAAA…`), pinned: known_hosts is not asked.
+    pub host_key: Option<At<String>>,
+}
+
+/// `[network]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSection {
+    /// CIDR from which the overlay networks are cut, quarter by quarter. Default: `10.0.1.0/24`.
+    pub overlay: Option<At<String>>,
+    /// Subnet of `<cluster>-coordinator`. Default: first quarter of `overlay`.
+    pub coordinator: Option<At<String>>,
+    /// Subnet of `<cluster>-worker`. Default: second quarter of `overlay`.
+    pub worker: Option<At<String>>,
+    /// Subnet of `<cluster>-admin`. Default: third quarter of `overlay`.
+    pub admin: Option<At<String>>,
+    /// MTU of the overlay networks in bytes. Default: 1450.
+    pub mtu: Option<At<u16>>,
+    /// Encrypt overlay traffic (IPsec). Default: false.
+    pub encrypted: Option<bool>,
+    /// Virtual address of the proxies with its prefix length, e.g. `10.0.0.100/24`. Default: none, no keepalived.
+    pub vip: Option<At<String>>,
+    /// Interface of the proxy hosts that carries the VIP. Default: `eth0`.
+    pub interface: Option<At<String>>,
+    /// VRRP virtual router id, 1 to 255, unique in the hosts' network segment. Default: 51.
+    pub virtual_router_id: Option<At<u8>>,
+}
+
+/// `[etcd]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EtcdSection {
+    /// Hosts of the etcd members: 1, 3 or 5. Default: the first three hosts (or the only one).
+    pub hosts: Option<At<Vec<At<String>>>>,
+}
+
+/// `[coordinators]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CoordinatorsSection {
+    /// Hosts of the coordinators, the leader's home first. Default: the first three hosts.
+    pub hosts: Option<At<Vec<At<String>>>>,
+    /// What a commit waits for. Default: `sync`.
+    pub replication: Option<At<ReplicationName>>,
+}
+
+/// `[shards]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShardsSection {
+    /// Number of shard groups; 0 means a plain Patroni cluster without Citus. Default: the number of `[[shard]]` blocks.
+    pub count: Option<At<u32>>,
+    /// Members of each shard group, the leader included. Default: 2.
+    pub replicas: Option<At<u32>>,
+    /// What a commit waits for. Default: `quorum`.
+    pub replication: Option<At<ReplicationName>>,
+    /// Hosts over which the groups are spread. Default: all hosts.
+    pub hosts: Option<At<Vec<At<String>>>>,
+    /// Shards of a newly distributed table (`citus.shard_count`). Default: 32.
+    pub citus_shard_count: Option<At<u32>>,
+}
+
+/// `[[shard]]`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShardBlock {
+    /// Hosts of the members, the leader's home first.
+    pub hosts: At<Vec<At<String>>>,
+    /// What a commit waits for. Default: `shards.replication`.
+    pub replication: Option<At<ReplicationName>>,
+}
+
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicationName {
+    /// Nothing; may lose what had not arrived at a standby.
+    Async,
+    /// One synchronous standby.
+    Sync,
+    /// Any one standby of the group.
+    Quorum,
+}
+
+/// `[proxy]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxySection {
+    /// Hosts of HAProxy and PgBouncer, the preferred VIP holder first. Default: the first two hosts.
+    pub hosts: Option<At<Vec<At<String>>>>,
+}
+
+/// `[failover]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FailoverSection {
+    /// Lifetime of a leader key, at least 20 s (Patroni's minimum). Default: `20s`.
+    pub ttl: Option<At<String>>,
+    /// Pause between two rounds of Patroni's loop, at least 1 s. Default: `1s`.
+    pub loop_wait: Option<At<String>>,
+    /// How long operations are retried before a leader demotes itself, at least 3 s. Default: `3s`.
+    pub retry_timeout: Option<At<String>>,
+    /// How long a crashed leader may take to restart in place; `0s` means fail over at once. Default: `0s`.
+    pub primary_start_timeout: Option<At<String>>,
+    /// Lag beyond which an asynchronous standby is no candidate. Default: `1MiB`.
+    pub maximum_lag_on_failover: Option<At<String>>,
+}
+
+/// `[vector]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VectorSection {
+    /// Which extension is created in the application database. Default: `pgvector`.
+    pub engine: Option<At<VectorEngineName>>,
+}
+
+/// Vector extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VectorEngineName {
+    /// `vector` type of pgvector.
+    Pgvector,
+    /// `ruvector` type of RuVector; not together with pgvector in one database.
+    Ruvector,
+    /// No vector extension.
+    None,
+}
+
+/// `[resources]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourcesSection {
+    /// Each etcd member.
+    #[serde(default)]
+    pub etcd: ResourceBlock,
+    /// Each coordinator.
+    #[serde(default)]
+    pub coordinator: ResourceBlock,
+    /// Each member of a shard group.
+    #[serde(default)]
+    pub worker: ResourceBlock,
+    /// HAProxy, PgBouncer and keepalived, each.
+    #[serde(default)]
+    pub proxy: ResourceBlock,
+}
+
+/// `[resources.ROLE]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceBlock {
+    /// Cores, fractions allowed; limit, half of it reserved. Default: no limit.
+    pub cpus: Option<At<f64>>,
+    /// Memory, e.g. `16GiB`; limit, half of it reserved; PostgreSQL's memory settings follow from it. Default: no limit.
+    pub memory: Option<At<String>>,
+    /// Expected size of the data, e.g. `200GiB`; compared with free disk by `init`. Default: unknown.
+    pub storage: Option<At<String>>,
+}
+
+/// `[postgres]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresSection {
+    /// PostgreSQL settings that override derived ones, in every group.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, At<ParameterValue>>,
+}
+
+/// A PostgreSQL setting's value.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ParameterValue {
+    /// `on` or `off`.
+    Bool(bool),
+    /// A whole number in the setting's base unit.
+    Integer(i64),
+    /// A fraction.
+    Float(f64),
+    /// Text, also numbers with a unit (`64MB`).
+    Text(String),
+}
+
+/// `[pooler]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolerSection {
+    /// Client connections that one PgBouncer accepts. Default: 1000.
+    pub max_client_conn: Option<At<u32>>,
+    /// Server connections per database and user of one PgBouncer. Default: 25.
+    pub default_pool_size: Option<At<u32>>,
+}
+
+/// `[images]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagesSection {
+    /// Registry and path prefix, e.g. `registry.example.com/pg`; hosts pull from it. Default: none, images travel over SSH.
+    pub registry: Option<At<String>>,
+    /// Full name of the node image, instead of the one that `image build` makes.
+    pub node: Option<At<String>>,
+    /// Full name of the etcd image.
+    pub etcd: Option<At<String>>,
+    /// Full name of the proxy image.
+    pub proxy: Option<At<String>>,
+}

@@ -1,0 +1,293 @@
+//! The resolved topology: every default filled in, every member placed, every address computed.
+//!
+//! Made only by [`super::resolve`]; everything below reads it. Plain values, no I/O, no `Option` left to guess: where one
+//! remains, absence is itself a decision of the operator (no VIP, no Citus) and its doc says what it means.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+use super::ids::{ClusterName, GroupId, HostName, MemberName};
+
+/// A whole cluster, resolved.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Topology {
+    /// Patroni scope, stack name and prefix of every Swarm object.
+    pub name: ClusterName,
+    /// The application database, the one that Citus distributes.
+    pub database: String,
+    /// PostgreSQL major version, e.g. 17.
+    pub postgres: u32,
+    /// Hosts in the order of the file.
+    pub hosts: Vec<Host>,
+    /// Overlay networks, VIP and the interface that carries it.
+    pub network: Network,
+    /// One etcd member per listed host.
+    pub etcd: Vec<EtcdMember>,
+    /// Group 0 (coordinators) first, then the shard groups in ascending order.
+    pub groups: Vec<Group>,
+    /// Proxy hosts, the preferred VIP holder first.
+    pub proxies: Vec<Proxy>,
+    /// Patroni's timings.
+    pub failover: Timings,
+    /// Citus settings; `None` means a plain Patroni cluster without shard groups.
+    pub citus: Option<Citus>,
+    /// Which vector extension is created in the application database.
+    pub vector: VectorEngine,
+    /// Limits, reservations and the PostgreSQL settings derived from them, per role.
+    pub resources: BTreeMap<Role, Resources>,
+    /// Settings of `[postgres.parameters]`: override whatever is derived, in every group.
+    pub parameters: BTreeMap<String, String>,
+    /// Pooler settings.
+    pub pooler: Pooler,
+    /// Image names as the hosts know them.
+    pub images: Images,
+}
+
+/// One Docker host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// Name in the topology.
+    pub name: HostName,
+    /// Address of SSH, of Swarm's control traffic and of VRRP.
+    pub address: Ipv4Addr,
+    /// How to log in.
+    pub ssh: Ssh,
+    /// Extra Swarm node labels.
+    pub labels: BTreeMap<String, String>,
+    /// Failure domain (rack, availability zone); empty when the topology names none.
+    pub zone: String,
+}
+
+/// How to reach a host's sshd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ssh {
+    /// Login name; needs access to the Docker socket.
+    pub user: String,
+    /// TCP port.
+    pub port: u16,
+    /// Private key; `None` means that the SSH agent is asked.
+    pub identity: Option<PathBuf>,
+    /// OpenSSH known_hosts file against which the host key is verified.
+    pub known_hosts: PathBuf,
+    /// Host key pinned in the topology (`ssh-ed25519 AAAA…`); beats known_hosts.
+    pub host_key: Option<String>,
+}
+
+/// Networks of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Network {
+    /// Subnet of `<cluster>-coordinator`: etcd, coordinators, proxies.
+    pub coordinator: Ipv4Net,
+    /// Subnet of `<cluster>-worker`: etcd, coordinators, workers.
+    pub worker: Ipv4Net,
+    /// Subnet of `<cluster>-admin`: HAProxy, PgBouncer and what observes the cluster.
+    pub admin: Ipv4Net,
+    /// MTU of the overlay networks in bytes.
+    pub mtu: u16,
+    /// Whether overlay traffic is encrypted (IPsec, costs throughput).
+    pub encrypted: bool,
+    /// Address that clients use; `None` means no keepalived, clients name the proxy hosts themselves.
+    pub vip: Option<Vip>,
+}
+
+/// The virtual address of the proxies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Vip {
+    /// Address and prefix length as it is added to the interface.
+    pub address: Ipv4Net,
+    /// Interface of the proxy hosts that carries it, e.g. `eth0`.
+    pub interface: String,
+    /// VRRP virtual router id, unique in the hosts' layer-2 segment (1 to 255).
+    pub router_id: u8,
+}
+
+/// An etcd member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EtcdMember {
+    /// `etcd-1`, `etcd-2`, …
+    pub name: MemberName,
+    /// Where it runs.
+    pub host: HostName,
+}
+
+/// A Patroni group: the coordinators or one shard group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// 0 for the coordinators.
+    pub id: GroupId,
+    /// What a commit waits for.
+    pub replication: Replication,
+    /// Members; the first one is where the leader is at home.
+    pub members: Vec<Member>,
+}
+
+/// A Patroni member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// `coordinator-1`, `worker-2-1`, …
+    pub name: MemberName,
+    /// Where it runs.
+    pub host: HostName,
+    /// Its group.
+    pub group: GroupId,
+}
+
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replication {
+    /// Nothing: may lose what had not arrived at a standby.
+    Async,
+    /// One standby, chosen by Patroni (`synchronous_mode: on`).
+    Sync,
+    /// Any standby of the group (`synchronous_mode: quorum`).
+    Quorum,
+}
+
+/// HAProxy, PgBouncer and keepalived of one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Proxy {
+    /// Position, counted from 1; services are `haproxy-<n>`, `pgbouncer-<n>`, `keepalived-<n>`.
+    pub ordinal: u32,
+    /// Where they run.
+    pub host: HostName,
+}
+
+/// Patroni's timings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Timings {
+    /// Lifetime of the leader key.
+    pub ttl: Duration,
+    /// Pause between two rounds of Patroni's loop.
+    pub loop_wait: Duration,
+    /// How long etcd or PostgreSQL operations are retried before the leader demotes itself.
+    pub retry_timeout: Duration,
+    /// How long a crashed leader may take to restart in place; zero means fail over at once.
+    pub primary_start_timeout: Duration,
+    /// Lag in bytes beyond which an asynchronous standby is no candidate.
+    pub maximum_lag_on_failover: u64,
+}
+
+/// Citus settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Citus {
+    /// Shards of a newly distributed table.
+    pub shard_count: u32,
+}
+
+/// Vector extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VectorEngine {
+    /// `vector` type of pgvector.
+    Pgvector,
+    /// `ruvector` type of RuVector.
+    Ruvector,
+    /// No vector extension.
+    None,
+}
+
+impl VectorEngine {
+    /// As written in the topology.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pgvector => "pgvector",
+            Self::Ruvector => "ruvector",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Kinds of service that resources are given to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// etcd members.
+    Etcd,
+    /// Coordinators.
+    Coordinator,
+    /// Members of shard groups.
+    Worker,
+    /// HAProxy, PgBouncer, keepalived: the limit holds for each.
+    Proxy,
+}
+
+/// What a service of a role may use.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Resources {
+    /// Cores; the Swarm limit, and half of it the reservation. Zero means no limit.
+    pub cpus: f64,
+    /// Memory in bytes; the Swarm limit, and half of it the reservation. Zero means no limit.
+    pub memory: u64,
+    /// Expected size of the data in bytes; checked against free disk by `init`. Zero means unknown.
+    pub storage: u64,
+}
+
+/// PgBouncer settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pooler {
+    /// Client connections that one PgBouncer accepts.
+    pub max_client_conn: u32,
+    /// Server connections per database and user of one PgBouncer.
+    pub default_pool_size: u32,
+}
+
+/// Images by the names under which the hosts know them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Images {
+    /// PostgreSQL, Patroni and extensions.
+    pub node: String,
+    /// etcd.
+    pub etcd: String,
+    /// HAProxy, PgBouncer, keepalived.
+    pub proxy: String,
+    /// Whether hosts pull them from a registry; otherwise `image push` carries them over SSH.
+    pub from_registry: bool,
+}
+
+impl Topology {
+    /// The host of that name; resolved topologies name no other.
+    pub fn host(&self, name: &HostName) -> &Host {
+        self.hosts.iter().find(|h| &h.name == name).expect("resolution checked every host reference")
+    }
+
+    /// All Patroni members, group by group.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.groups.iter().flat_map(|g| &g.members)
+    }
+
+    /// The group of that number.
+    pub fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.iter().find(|g| g.id == id)
+    }
+
+    /// The member of that name.
+    pub fn member(&self, name: &str) -> Option<&Member> {
+        self.members().find(|m| m.name.as_str() == name)
+    }
+
+    /// etcd prefix of a group's Patroni keys, with a slash at its end: `/service/<scope>/<group>/`, without the group part
+    /// in clusters without Citus (Patroni's own layout).
+    pub fn dcs_prefix(&self, group: GroupId) -> String {
+        match self.citus {
+            Some(_) => format!("/service/{}/{}/", self.name, group.0),
+            None => format!("/service/{}/", self.name),
+        }
+    }
+}
+
+impl Replication {
+    /// As written in the topology.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Async => "async",
+            Self::Sync => "sync",
+            Self::Quorum => "quorum",
+        }
+    }
+}
