@@ -2,7 +2,11 @@
 //!
 //! The crate map and the layer rule are in `docs/architecture.md`; `tests/architecture.rs` holds the rule.
 
+pub mod cli;
+pub mod commands;
+pub mod context;
 pub mod error;
 pub mod observe;
+pub mod output;
 pub mod templates;
 pub mod topology;

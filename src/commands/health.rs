@@ -1,0 +1,17 @@
+//! `health`: named checks with evidence and remedy.
+
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+
+/// Arguments of `health`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Check again and again until interrupted.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// Runs the command.
+pub async fn run(_context: &Context, _args: &Args) -> Result<Exit, CommandError> {
+    Err(CommandError::new(Exit::Internal, "not built yet"))
+}
