@@ -101,7 +101,7 @@ pub struct HostBlock {
     pub zone: Option<At<String>>,
     /// Extra Swarm node labels.
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, At<String>>,
     /// Login of this host where it differs from `[ssh]`.
     #[serde(default)]
     pub ssh: HostSshSection,

@@ -1,0 +1,139 @@
+//! From text to [`Topology`]: decode, read each section, hold the sections against each other.
+//!
+//! Called by every command that needs a cluster. [`parse`] is pure but for `~` in file names, which is this process's home;
+//! [`load`] reads the file. Both report every mistake at once, never only the first.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::file::TopologyFile;
+use super::finding::{self, Finding};
+use super::model::Topology;
+use super::sections;
+use crate::error::{Exit, Failure};
+
+/// Why there is no topology.
+#[derive(Debug)]
+pub enum TopologyError {
+    /// The file cannot be read.
+    Read {
+        /// The file as named by the operator.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is wrong; all findings, errors and warnings, in the order of the file.
+    Invalid {
+        /// The file as named by the operator.
+        path: PathBuf,
+        /// What was read.
+        text: String,
+        /// What is wrong with it.
+        findings: Vec<Finding>,
+    },
+}
+
+impl TopologyError {
+    /// The findings of an invalid file; empty when it could not be read.
+    pub fn findings(&self) -> &[Finding] {
+        match self {
+            Self::Read { .. } => &[],
+            Self::Invalid { findings, .. } => findings,
+        }
+    }
+}
+
+impl fmt::Display for TopologyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, .. } => write!(f, "cannot read the topology {}", path.display()),
+            Self::Invalid { path, text, findings } => {
+                write!(
+                    f,
+                    "the topology {} is invalid\n\n{}",
+                    path.display(),
+                    finding::render(findings, text, path, false).trim_end()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for TopologyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read { source, .. } => Some(source),
+            Self::Invalid { .. } => None,
+        }
+    }
+}
+
+impl Failure for TopologyError {
+    fn exit(&self) -> Exit {
+        Exit::Topology
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => vec![
+                "name the file with --topology FILE".into(),
+                "or write a first one: pgclusterctl new --hosts HOST1,HOST2,HOST3".into(),
+            ],
+            Self::Read { .. } => Vec::new(),
+            Self::Invalid { .. } => vec!["every key is described in docs/topology.md; nothing was touched".into()],
+        }
+    }
+}
+
+/// Reads and resolves a topology file. Warnings are dropped: `topology check` shows them, with [`parse`].
+pub fn load(path: &Path) -> Result<Topology, TopologyError> {
+    let text = std::fs::read_to_string(path).map_err(|source| TopologyError::Read { path: path.to_owned(), source })?;
+    match parse(&text, path) {
+        Ok((topology, _warnings)) => Ok(topology),
+        Err(findings) => Err(TopologyError::Invalid { path: path.to_owned(), text, findings }),
+    }
+}
+
+/// Resolves the text of a topology file: the topology with its warnings, or all findings when at least one is an error.
+///
+/// `path` names the file in messages and is the base of relative file names in it; it is not read.
+pub fn parse(text: &str, path: &Path) -> Result<(Topology, Vec<Finding>), Vec<Finding>> {
+    let mut findings = Vec::new();
+    let file: TopologyFile = match toml::from_str(text) {
+        Ok(file) => file,
+        Err(error) => {
+            return Err(vec![Finding::error("syntax", error.span(), error.message().to_owned())]);
+        }
+    };
+    let topology = sections::resolve(&file, path, &mut findings);
+    finding::sort(&mut findings);
+    match topology {
+        Some(topology) if !findings.iter().any(Finding::is_error) => Ok((topology, findings)),
+        _ => Err(findings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_a_ring() {
+        let text = include_str!("../../examples/three-hosts.toml");
+        let (topology, warnings) = parse(text, Path::new("topology.toml")).expect("the example is valid");
+        assert_eq!(warnings, []);
+        let placed: Vec<String> =
+            topology.groups.iter().skip(1).flat_map(|g| &g.members).map(|m| format!("{}@{}", m.name, m.host)).collect();
+        assert_eq!(
+            placed,
+            [
+                "worker-1-1@host1",
+                "worker-1-2@host2",
+                "worker-2-1@host2",
+                "worker-2-2@host3",
+                "worker-3-1@host3",
+                "worker-3-2@host1"
+            ]
+        );
+    }
+}
