@@ -8,5 +8,6 @@ pub mod context;
 pub mod error;
 pub mod observe;
 pub mod output;
+pub mod plan;
 pub mod templates;
 pub mod topology;

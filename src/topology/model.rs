@@ -281,6 +281,14 @@ impl Topology {
     }
 }
 
+impl Network {
+    /// Name and subnet of each overlay network of the cluster.
+    pub fn overlays(&self, cluster: &ClusterName) -> [(String, Ipv4Net); 3] {
+        let name = |suffix| format!("{cluster}-{suffix}");
+        [(name("coordinator"), self.coordinator), (name("worker"), self.worker), (name("admin"), self.admin)]
+    }
+}
+
 impl Replication {
     /// As written in the topology.
     pub fn as_str(self) -> &'static str {

@@ -1,0 +1,152 @@
+//! Whether a condition holds in what was seen; pure, so that waiting is a loop of looking and nothing else.
+
+use super::action::Condition;
+use super::dynamic;
+use crate::observe::model::{GroupState, Observed, Probe};
+use crate::templates::Artifacts;
+use crate::topology::Topology;
+use crate::topology::ids::{GroupId, MemberName};
+
+/// Why a condition does not hold (yet), in a few words for the progress line; `None` when it holds.
+pub fn unmet(condition: &Condition, topology: &Topology, artifacts: &Artifacts, observed: &Observed) -> Option<String> {
+    match condition {
+        Condition::EtcdMember { member } => etcd_member(member, observed),
+        Condition::Leader { group } => leader(*group, observed).err(),
+        Condition::Member { member, group } => member_state(member, *group, observed),
+        Condition::Synchronous { group } => synchronous(*group, observed),
+        Condition::Dynamic { group } => dynamic_state(*group, artifacts, observed),
+        Condition::Registered { group } => registered(*group, observed),
+        Condition::Running { service } => running(service, None, observed),
+        Condition::Deployed { service, hash } => running(service, Some(hash), observed),
+        Condition::Routes { proxy } => routes(proxy, observed),
+        Condition::Vip => vip(topology, observed),
+    }
+}
+
+fn etcd_member(member: &MemberName, observed: &Observed) -> Option<String> {
+    match observed.etcd.get(member) {
+        Some(Probe::Known(facts)) if facts.leader_id != 0 => None,
+        Some(Probe::Known(_)) => Some(format!("{member} knows no leader")),
+        Some(Probe::Failed(error)) => Some(format!("{member}: {}", error.reason)),
+        None => Some(format!("{member} was not asked")),
+    }
+}
+
+fn group_state(group: GroupId, observed: &Observed) -> Result<&GroupState, String> {
+    match &observed.patroni {
+        Probe::Known(groups) => groups.get(&group).ok_or_else(|| format!("{group} has no keys in etcd")),
+        Probe::Failed(error) => Err(format!("etcd: {}", error.reason)),
+    }
+}
+
+/// The leader's name, once it runs as primary.
+fn leader(group: GroupId, observed: &Observed) -> Result<&str, String> {
+    let state = group_state(group, observed)?;
+    if state.leader.is_empty() {
+        let doing = state.members.values().map(|m| m.state.as_str()).next().unwrap_or("no member started");
+        return Err(format!("{group} has no leader ({doing})"));
+    }
+    match state.members.get(&state.leader) {
+        Some(member) if is_primary(&member.role) && member.state == "running" => Ok(&state.leader),
+        Some(member) => Err(format!("{} is {} ({})", state.leader, member.role, member.state)),
+        None => Err(format!("{} has no member key", state.leader)),
+    }
+}
+
+/// Patroni wrote `master` until version 4.
+fn is_primary(role: &str) -> bool {
+    matches!(role, "primary" | "master")
+}
+
+fn member_state(member: &MemberName, group: GroupId, observed: &Observed) -> Option<String> {
+    let state = match group_state(group, observed) {
+        Ok(state) => state,
+        Err(why) => return Some(why),
+    };
+    let name = member.as_str();
+    if state.leader == name {
+        return leader(group, observed).err();
+    }
+    let Some(own) = state.members.get(name) else { return Some(format!("{member} has not joined")) };
+    let timeline = state.members.get(&state.leader).map_or(0, |leader| leader.timeline);
+    if own.state != "streaming" {
+        return Some(format!("{member} is {}", if own.state.is_empty() { "silent" } else { &own.state }));
+    }
+    (own.timeline != timeline).then(|| format!("{member} is on timeline {}, not {timeline}", own.timeline))
+}
+
+fn synchronous(group: GroupId, observed: &Observed) -> Option<String> {
+    match group_state(group, observed) {
+        Ok(state) if state.sync_leader == state.leader && state.sync_standbys.iter().any(|s| *s != state.leader) => None,
+        Ok(_) => Some(format!("{group} has no synchronous standby")),
+        Err(why) => Some(why),
+    }
+}
+
+fn dynamic_state(group: GroupId, artifacts: &Artifacts, observed: &Observed) -> Option<String> {
+    let wanted = artifacts.dynamic.get(&group)?;
+    match group_state(group, observed) {
+        Ok(state) if !dynamic::differs(wanted, &state.config) => None,
+        Ok(_) => Some(format!("{group} has other Patroni settings")),
+        Err(why) => Some(why),
+    }
+}
+
+fn registered(group: GroupId, observed: &Observed) -> Option<String> {
+    let leader = match leader(group, observed) {
+        Ok(leader) => leader,
+        Err(why) => return Some(why),
+    };
+    match &observed.citus {
+        Probe::Failed(error) => Some(format!("pg_dist_node: {}", error.reason)),
+        Probe::Known(citus) => match citus.nodes.iter().find(|n| n.group == group && n.role == "primary") {
+            Some(node) if node.name == leader && node.active => None,
+            Some(node) if node.name == leader => Some(format!("{leader} is not active in pg_dist_node")),
+            Some(node) => Some(format!("pg_dist_node names {} for {group}, not {leader}", node.name)),
+            None => Some(format!("pg_dist_node does not know {group}")),
+        },
+    }
+}
+
+fn running(service: &MemberName, hash: Option<&String>, observed: &Observed) -> Option<String> {
+    let swarm = match &observed.swarm {
+        Probe::Known(swarm) => swarm,
+        Probe::Failed(error) => return Some(format!("Swarm: {}", error.reason)),
+    };
+    let Some(facts) = swarm.services.get(service.as_str()) else { return Some(format!("{service} is not deployed")) };
+    if hash.is_some_and(|hash| *hash != facts.hash) {
+        return Some(format!("{service} has its old definition"));
+    }
+    if hash.is_some() && facts.update_state == "updating" {
+        return Some(format!("{service} is being updated"));
+    }
+    match facts.task_state.as_str() {
+        "running" => None,
+        state if facts.task_error.is_empty() => Some(format!("{service} is {state}")),
+        state => Some(format!("{service} is {state}: {}", facts.task_error)),
+    }
+}
+
+fn routes(proxy: &MemberName, observed: &Observed) -> Option<String> {
+    match observed.proxies.get(proxy) {
+        Some(Probe::Known(facts)) => {
+            let down = facts.backends.iter().find(|(_, servers)| !servers.values().any(|s| s.starts_with("UP")))?;
+            Some(format!("{proxy}: no server of {} is up", down.0))
+        }
+        Some(Probe::Failed(error)) => Some(format!("{proxy}: {}", error.reason)),
+        None => Some(format!("{proxy} was not asked")),
+    }
+}
+
+fn vip(topology: &Topology, observed: &Observed) -> Option<String> {
+    let vip = topology.network.vip.as_ref()?.address.addr();
+    let carries = |host: &&crate::topology::model::Proxy| {
+        let facts = observed.hosts.get(&host.host).and_then(Probe::known);
+        facts.is_some_and(|f| f.addresses.values().flatten().any(|a| *a == vip))
+    };
+    match topology.proxies.iter().filter(carries).count() {
+        1 => None,
+        0 => Some(format!("no proxy host carries {vip}")),
+        n => Some(format!("{n} proxy hosts carry {vip}")),
+    }
+}

@@ -1,0 +1,11 @@
+//! Deciding what to do: pure functions from the topology and what was seen to a plan, and from a plan to its diffs.
+
+pub mod action;
+pub mod condition;
+pub mod diff;
+pub mod dynamic;
+pub mod init;
+pub mod planner;
+
+pub use action::{Action, Change, Condition, Plan, Wave};
+pub use planner::{Refusal, plan};

@@ -1,0 +1,393 @@
+//! What `up` has to do: the difference between what the topology renders to and what was seen.
+//!
+//! Pure: values in, a plan or a refusal out. The order of waves is the safety argument of every deployment:
+//! etcd first and one member at a time once it lives; of a Patroni group that lives never two members at once, standbys
+//! before the leader, groups one after another (Citus takes one change of pg_dist_node at a time); the proxy that clients
+//! use last.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::action::{Action, Change, Condition, Plan};
+use super::dynamic;
+use crate::observe::model::{GroupState, Observed, Probe, ServiceFacts, SwarmFacts};
+use crate::templates::Artifacts;
+use crate::templates::artifacts::{Kind, LABEL_HOST, Layer, Service};
+use crate::topology::Topology;
+use crate::topology::ids::GroupId;
+use crate::topology::model::{Group, Member, Replication};
+
+/// Why there can be no plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct Refusal {
+    /// The object.
+    pub what: String,
+    /// Why it cannot be done, or cannot be known.
+    pub why: String,
+    /// What to do instead.
+    pub instead: String,
+}
+
+impl Refusal {
+    fn new(what: impl Into<String>, why: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), instead: instead.into() }
+    }
+}
+
+/// What is to be done so that the cluster is what the topology says; all refusals at once when it must not be done.
+pub fn plan(topology: &Topology, artifacts: &Artifacts, observed: &Observed) -> Result<Plan, Vec<Refusal>> {
+    let swarm = match &observed.swarm {
+        Probe::Known(swarm) => swarm,
+        Probe::Failed(error) => {
+            return Err(vec![Refusal::new("the Swarm", error.to_string(), "run `pgclusterctl init`, or start a manager host")]);
+        }
+    };
+    let refusals = refusals(topology, artifacts, observed, swarm);
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    let planner = Planner { topology, artifacts, observed, swarm };
+    Ok(planner.plan())
+}
+
+struct Planner<'a> {
+    topology: &'a Topology,
+    artifacts: &'a Artifacts,
+    observed: &'a Observed,
+    swarm: &'a SwarmFacts,
+}
+
+impl Planner<'_> {
+    fn plan(&self) -> Plan {
+        let mut plan = Plan::default();
+        self.configs(&mut plan);
+        self.etcd(&mut plan);
+        self.dynamic(&mut plan);
+        self.first_leaders(&mut plan);
+        self.new_members_and_proxies(&mut plan);
+        self.rolling_members(&mut plan);
+        self.rolling_proxies(&mut plan);
+        self.leftovers(&mut plan);
+        if plan.is_empty() { Plan::default() } else { plan }
+    }
+
+    fn configs(&self, plan: &mut Plan) {
+        let missing = self.artifacts.configs.keys().filter(|name| !self.swarm.configs.contains_key(*name));
+        let actions = missing.map(|name| Action::CreateConfig { name: name.clone() }).collect();
+        plan.push("configuration files", actions, Vec::new());
+    }
+
+    /// A new store starts all its members together: one alone has no quorum to become healthy with.
+    fn etcd(&self, plan: &mut Plan) {
+        let all: Vec<_> = self.services(|s| s.kind == Kind::Etcd).collect();
+        let healthy: Vec<_> = all.iter().map(|s| Condition::EtcdMember { member: s.name.clone() }).collect();
+        let new: Vec<_> = all.iter().filter_map(|s| self.deploy(s, Change::Create)).collect();
+        if !new.is_empty() {
+            plan.push("etcd", new, healthy.clone());
+        }
+        for service in &all {
+            if let Some(action) = self.deploy(service, Change::Update) {
+                plan.push(format!("etcd: {}", service.name), vec![action], after(service, healthy.clone()));
+            }
+        }
+    }
+
+    fn dynamic(&self, plan: &mut Plan) {
+        let mut actions = Vec::new();
+        let mut until = Vec::new();
+        for (group, wanted) in &self.artifacts.dynamic {
+            let state = self.group_state(*group);
+            let present = state.map(|s| &s.config).filter(|config| !config.is_null());
+            let change = match present {
+                None => Change::Create,
+                Some(present) if dynamic::differs(wanted, present) => Change::Update,
+                Some(_) => continue,
+            };
+            actions.push(Action::WriteDynamic { group: *group, change });
+            until.push(Condition::Dynamic { group: *group });
+        }
+        plan.push("Patroni settings", actions, until);
+    }
+
+    /// The home of each group's leader starts alone, so that it and no other initialises the group: who runs where then
+    /// follows the topology instead of a race.
+    fn first_leaders(&self, plan: &mut Plan) {
+        let new: Vec<_> = self.topology.groups.iter().filter(|g| !self.initialized(g)).collect();
+        let homes = new.iter().filter_map(|g| self.artifacts.service(g.members[0].name.as_str()));
+        let actions = homes.filter_map(|s| self.deploy_any(s)).collect();
+        plan.push("group leaders", actions, new.iter().map(|g| Condition::Leader { group: g.id }).collect());
+    }
+
+    /// Whatever holds no data yet starts at once: members that join a group, all members of a group that was never
+    /// initialised, proxies.
+    fn new_members_and_proxies(&self, plan: &mut Plan) {
+        let planned = deployed(plan);
+        let fresh = |s: &&Service| match s.kind {
+            Kind::Member(group) => self.topology.group(group).is_some_and(|g| !self.initialized(g)),
+            _ => false,
+        };
+        let candidates = self.services(|s| s.kind != Kind::Etcd && !planned.contains(s.name.as_str()));
+        let actions: Vec<_> =
+            candidates.filter_map(|s| if fresh(&s) { self.deploy_any(s) } else { self.deploy(s, Change::Create) }).collect();
+        if actions.is_empty() && planned.is_empty() {
+            return;
+        }
+        // What will be rolled is judged after its own wave: it may be broken now, and the roll its cure.
+        let settled = self.topology.groups.iter().filter(|g| !self.initialized(g) || !self.rolls(g));
+        let mut until: Vec<_> = settled.flat_map(|g| group_conditions(self.topology, g)).collect();
+        if self.services(|s| s.layer == Layer::Proxy).all(|s| self.deploy(s, Change::Update).is_none()) {
+            until.extend(self.proxy_conditions());
+        }
+        plan.push("members and proxies", actions, until);
+    }
+
+    /// Groups that live are rolled one after another: standbys first, one at a time, then leadership is handed over.
+    fn rolling_members(&self, plan: &mut Plan) {
+        for group in self.topology.groups.iter().filter(|g| self.initialized(g)) {
+            let Some(state) = self.group_state(group.id) else { continue };
+            let mut members: Vec<_> = group.members.iter().collect();
+            // Members that are down first: their update may be their cure, and costs no redundancy. The leader of now last:
+            // leadership moves once.
+            members.sort_by_key(|m| (m.name.as_str() == state.leader, is_up(state, m.name.as_str())));
+            for member in members {
+                let name = member.name.as_str();
+                let Some(service) = self.artifacts.service(name) else { continue };
+                let action = self.deploy(service, Change::Update).or_else(|| restart(state, member));
+                let Some(action) = action else { continue };
+                let leads = name == state.leader;
+                if leads && group.members.len() > 1 {
+                    let switch = Action::Switchover { group: group.id, from: member.name.clone() };
+                    plan.push(format!("{}: hand over", group.id), vec![switch], group_conditions(self.topology, group));
+                }
+                // Without a leader there is no health to wait for between two members, only progress.
+                let until = if state.leader.is_empty() { Vec::new() } else { group_conditions(self.topology, group) };
+                plan.push(format!("{}: {name}", group.id), vec![action], after(service, until));
+            }
+        }
+    }
+
+    /// Proxy hosts one after another, the holder of the VIP last: clients move once, to a proxy that is already new.
+    fn rolling_proxies(&self, plan: &mut Plan) {
+        let mut proxies: Vec<_> = self.topology.proxies.iter().collect();
+        proxies.sort_by_key(|p| {
+            let name = format!("haproxy-{}", p.ordinal);
+            let facts = self.observed.proxies.iter().find(|(n, _)| n.as_str() == name).and_then(|(_, f)| f.known());
+            (facts.is_some_and(|f| f.holds_vip), std::cmp::Reverse(p.ordinal))
+        });
+        for proxy in proxies {
+            let services: Vec<_> = self.services(|s| s.layer == Layer::Proxy && s.host == proxy.host).collect();
+            let changed: Vec<_> = services.into_iter().filter_map(|s| Some((s, self.deploy(s, Change::Update)?))).collect();
+            if changed.is_empty() {
+                continue;
+            }
+            let own = changed.iter().map(|(s, _)| Condition::Deployed { service: s.name.clone(), hash: s.hash.clone() });
+            let until = own.chain(self.proxy_conditions()).collect();
+            plan.push(format!("proxy on {}", proxy.host), changed.into_iter().map(|(_, action)| action).collect(), until);
+        }
+    }
+
+    fn leftovers(&self, plan: &mut Plan) {
+        let gone = self.swarm.services.keys().filter(|name| self.artifacts.service(name).is_none());
+        let mut actions: Vec<_> = gone.map(|name| Action::RemoveService { service: name.clone() }).collect();
+        let unused = self.swarm.configs.keys().filter(|name| !self.artifacts.configs.contains_key(*name));
+        actions.extend(unused.map(|name| Action::RemoveConfig { name: name.clone() }));
+        plan.push("leftovers", actions, Vec::new());
+    }
+
+    fn proxy_conditions(&self) -> Vec<Condition> {
+        proxy_conditions(self.topology, self.artifacts)
+    }
+
+    /// Whether any member of the group is to be updated or restarted.
+    fn rolls(&self, group: &Group) -> bool {
+        let state = self.group_state(group.id);
+        group.members.iter().any(|m| {
+            let update = self.artifacts.service(m.name.as_str()).and_then(|s| self.deploy(s, Change::Update));
+            update.is_some() || state.is_some_and(|s| restart(s, m).is_some())
+        })
+    }
+
+    fn services(&self, keep: impl Fn(&Service) -> bool) -> impl Iterator<Item = &Service> {
+        self.artifacts.services.iter().filter(move |s| keep(s))
+    }
+
+    /// The deployment of a service, if `change` is what it needs.
+    fn deploy(&self, service: &Service, change: Change) -> Option<Action> {
+        let needed = match self.swarm.services.get(service.name.as_str()) {
+            None => Change::Create,
+            Some(facts) if drifted(service, facts) => Change::Update,
+            Some(_) => return None,
+        };
+        (needed == change).then(|| Action::Deploy {
+            service: service.name.clone(),
+            host: service.host.clone(),
+            hash: service.hash.clone(),
+            change,
+        })
+    }
+
+    fn deploy_any(&self, service: &Service) -> Option<Action> {
+        self.deploy(service, Change::Create).or_else(|| self.deploy(service, Change::Update))
+    }
+
+    fn group_state(&self, group: GroupId) -> Option<&GroupState> {
+        self.observed.patroni.known()?.get(&group)
+    }
+
+    /// Until a group was initialised no member has anything that a restart could hurt.
+    fn initialized(&self, group: &Group) -> bool {
+        self.group_state(group.id).is_some_and(|s| s.initialized)
+    }
+}
+
+fn is_up(state: &GroupState, member: &str) -> bool {
+    state.members.get(member).is_some_and(|m| matches!(m.state.as_str(), "running" | "streaming"))
+}
+
+fn restart(state: &GroupState, member: &Member) -> Option<Action> {
+    let pending = state.members.get(member.name.as_str())?.pending_restart;
+    pending.then(|| Action::RestartMember { member: member.name.clone(), group: member.group })
+}
+
+/// First the update itself, then what it must not have broken.
+fn after(service: &Service, conditions: Vec<Condition>) -> Vec<Condition> {
+    let own = Condition::Deployed { service: service.name.clone(), hash: service.hash.clone() };
+    std::iter::once(own).chain(conditions).collect()
+}
+
+/// Whether a running service is not what the topology says; someone may also have scaled it or set another image by hand.
+fn drifted(service: &Service, facts: &ServiceFacts) -> bool {
+    facts.hash != service.hash || facts.replicas != 1 || facts.image != service.image
+}
+
+fn deployed(plan: &Plan) -> BTreeSet<String> {
+    let name = |action: &Action| match action {
+        Action::Deploy { service, .. } => Some(service.to_string()),
+        _ => None,
+    };
+    plan.actions().filter_map(name).collect()
+}
+
+/// What a healthy group fulfils.
+pub fn group_conditions(topology: &Topology, group: &Group) -> Vec<Condition> {
+    let mut conditions = vec![Condition::Leader { group: group.id }];
+    conditions.extend(group.members.iter().map(|m| Condition::Member { member: m.name.clone(), group: group.id }));
+    if group.replication != Replication::Async {
+        conditions.push(Condition::Synchronous { group: group.id });
+    }
+    if topology.citus.is_some() {
+        conditions.push(Condition::Registered { group: group.id });
+    }
+    conditions
+}
+
+fn proxy_conditions(topology: &Topology, artifacts: &Artifacts) -> Vec<Condition> {
+    let proxies = || artifacts.services.iter().filter(|s| s.layer == Layer::Proxy);
+    let running = proxies().map(|s| Condition::Running { service: s.name.clone() });
+    let routes = proxies().filter(|s| s.kind == Kind::Haproxy).map(|s| Condition::Routes { proxy: s.name.clone() });
+    let vip = topology.network.vip.iter().map(|_| Condition::Vip);
+    running.chain(routes).chain(vip).collect()
+}
+
+/// What a healthy cluster fulfils: `up` ends when all of it holds.
+pub fn health_conditions(topology: &Topology, artifacts: &Artifacts) -> Vec<Condition> {
+    let etcd = topology.etcd.iter().map(|m| Condition::EtcdMember { member: m.name.clone() });
+    let groups = topology.groups.iter().flat_map(|g| group_conditions(topology, g));
+    etcd.chain(groups).chain(proxy_conditions(topology, artifacts)).collect()
+}
+
+/// Everything that forbids a plan.
+fn refusals(topology: &Topology, artifacts: &Artifacts, observed: &Observed, swarm: &SwarmFacts) -> Vec<Refusal> {
+    let mut found = Vec::new();
+    for (name, probe) in &observed.hosts {
+        if let Some(error) = probe.failed() {
+            found.push(Refusal::new(name.to_string(), error.reason.clone(), "start the host, or take it out of the topology"));
+        }
+    }
+    let labelled: BTreeMap<_, _> = swarm
+        .nodes
+        .values()
+        .filter(|n| n.state == "ready")
+        .filter_map(|n| Some((n.labels.get(LABEL_HOST)?.as_str(), n)))
+        .collect();
+    for host in &topology.hosts {
+        if !labelled.contains_key(host.name.as_str()) {
+            found.push(Refusal::new(
+                format!("{}", host.name),
+                "no ready Swarm node bears its label",
+                "run `pgclusterctl init`",
+            ));
+        }
+    }
+    for name in artifacts.services.iter().flat_map(|s| &s.secrets).collect::<BTreeSet<_>>() {
+        if !swarm.secrets.contains(name) {
+            found.push(Refusal::new(format!("secret {name}"), "does not exist", "run `pgclusterctl init`"));
+        }
+    }
+    for (name, subnet) in topology.network.overlays(&topology.name) {
+        match swarm.networks.get(&name) {
+            None => found.push(Refusal::new(format!("network {name}"), "does not exist", "run `pgclusterctl init`")),
+            Some(facts) if facts.subnet != subnet.to_string() => found.push(Refusal::new(
+                format!("network {name}"),
+                format!("exists with subnet {}, the topology says {subnet}", facts.subnet),
+                "a network cannot change under a running cluster: keep the subnet, or `down` and remove the network first",
+            )),
+            Some(_) => {}
+        }
+    }
+    found.extend(removed_members(artifacts, swarm));
+    found.extend(moved_etcd(artifacts, swarm));
+    found.extend(blind(observed, swarm));
+    found
+}
+
+/// Members hold data: a topology that merely lacks them is no order to remove it.
+fn removed_members(artifacts: &Artifacts, swarm: &SwarmFacts) -> Vec<Refusal> {
+    let gone = swarm.services.keys().filter(|name| artifacts.service(name).is_none());
+    let holds_data = |name: &&String| ["etcd-", "coordinator-", "worker-"].iter().any(|p| name.starts_with(p));
+    gone.filter(holds_data)
+        .map(|name| {
+            let instead = "put it back into the topology; `up` never removes what holds data";
+            Refusal::new(name.clone(), "runs and holds data, but the topology does not have it", instead)
+        })
+        .collect()
+}
+
+/// An etcd member that starts with an empty disk under its old name can break the quorum's promises.
+fn moved_etcd(artifacts: &Artifacts, swarm: &SwarmFacts) -> Vec<Refusal> {
+    let host_of_node = |id: &str| swarm.nodes.get(id)?.labels.get(LABEL_HOST).cloned();
+    let moved = |service: &&Service| {
+        let facts = swarm.services.get(service.name.as_str())?;
+        let host = host_of_node(&facts.task_node)?;
+        (host != service.host.as_str()).then_some((service.name.clone(), host))
+    };
+    let etcd = artifacts.services.iter().filter(|s| s.kind == Kind::Etcd);
+    let mut found: Vec<_> = etcd
+        .clone()
+        .filter_map(|s| moved(&s))
+        .map(|(name, host)| {
+            Refusal::new(
+                name.to_string(),
+                format!("has its data on {host}"),
+                format!("leave it there: [etcd] hosts must name {host} in its place"),
+            )
+        })
+        .collect();
+    let existing = etcd.clone().filter(|s| swarm.services.contains_key(s.name.as_str())).count();
+    let started = etcd.clone().any(|s| swarm.services.get(s.name.as_str()).is_some_and(|f| f.fragment != s.fragment));
+    if existing > 0 && existing < etcd.count() && started {
+        let why = "the store has other members than the topology; members are not added to a living store by a deployment";
+        found.push(Refusal::new("[etcd] hosts", why, "restore the list of hosts that the store was made with"));
+    }
+    found
+}
+
+/// Once etcd was deployed, a plan without its answer would be a guess about who leads.
+fn blind(observed: &Observed, swarm: &SwarmFacts) -> Option<Refusal> {
+    let members_exist = swarm.services.keys().any(|name| name.starts_with("coordinator-") || name.starts_with("worker-"));
+    let error = observed.patroni.failed().filter(|_| members_exist)?;
+    let instead = "bring etcd's quorum back first (`pgclusterctl status`); nothing can be decided without it";
+    Some(Refusal::new("etcd", error.to_string(), instead))
+}
