@@ -15,12 +15,19 @@ SELECT current_setting('shared_preload_libraries') ~ '(^|,)\s*"?citus"?\s*(,|$)'
   VALUES (0, 'app', format('password=''%s''', regexp_replace(:'app_password', '([\\''])', '\\\1', 'g')));
 \endif
 
+-- Who may be here at all: the owner, the pooler, and whom an operator grants it. Not pg_rewind's role
+-- and not the replication role, which PUBLIC would let in.
+SELECT format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())
+\gexec
+SELECT format('GRANT CONNECT ON DATABASE %I TO pgbouncer', current_database())
+\gexec
+
 CREATE SCHEMA IF NOT EXISTS pgbouncer;
 REVOKE ALL ON SCHEMA pgbouncer FROM PUBLIC;
 GRANT USAGE ON SCHEMA pgbouncer TO pgbouncer;
 
--- The pooler may learn the verifiers of ordinary roles only: never of a superuser, of a replication
--- role, or of one that reads the server's files (pg_rewind's), so that none of them logs in through it.
+-- The pooler may learn the verifiers of ordinary roles that may connect here: never of a superuser, of
+-- a replication role, or its own.
 CREATE OR REPLACE FUNCTION pgbouncer.get_auth(wanted text)
 RETURNS TABLE (username text, password text)
 LANGUAGE sql STABLE STRICT SECURITY DEFINER
@@ -30,10 +37,11 @@ AS $function$
          CASE WHEN rolvaliduntil IS NULL OR rolvaliduntil > now() THEN rolpassword END
     FROM pg_authid
    WHERE rolname = wanted
+     AND rolname <> 'pgbouncer'
      AND rolcanlogin
      AND NOT rolsuper
      AND NOT rolreplication
-     AND NOT has_function_privilege(oid, 'pg_read_binary_file(text)', 'EXECUTE')
+     AND has_database_privilege(oid, current_database(), 'CONNECT')
 $function$;
 REVOKE ALL ON FUNCTION pgbouncer.get_auth(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgbouncer.get_auth(text) TO pgbouncer;
