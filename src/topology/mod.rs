@@ -11,6 +11,7 @@ pub mod model;
 pub mod placement;
 pub mod resolve;
 pub mod resources;
+pub mod schema;
 mod sections;
 pub mod span;
 pub mod units;

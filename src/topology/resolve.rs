@@ -6,10 +6,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+use toml::de::DeTable;
+
 use super::file::TopologyFile;
 use super::finding::{self, Finding};
 use super::model::Topology;
-use super::sections;
+use super::{schema, sections};
 use crate::error::{Exit, Failure};
 
 /// Why there is no topology.
@@ -99,18 +102,41 @@ pub fn load(path: &Path) -> Result<Topology, TopologyError> {
 /// `path` names the file in messages and is the base of relative file names in it; it is not read.
 pub fn parse(text: &str, path: &Path) -> Result<(Topology, Vec<Finding>), Vec<Finding>> {
     let mut findings = Vec::new();
-    let file: TopologyFile = match toml::from_str(text) {
+    let (mut tree, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(errors.iter().map(syntax).collect());
+    }
+    schema::check(tree.get_mut(), &mut findings);
+    let file = match TopologyFile::deserialize(toml::de::Deserializer::from(tree)) {
         Ok(file) => file,
         Err(error) => {
-            return Err(vec![Finding::error("syntax", error.span(), error.message().to_owned())]);
+            // The schema's check has said what is missing. What it let through must decode; should it not, say so.
+            if findings.is_empty() {
+                findings.push(Finding::error("decode", error.span(), error.message().to_owned()));
+            }
+            finding::sort(&mut findings);
+            return Err(findings);
         }
     };
-    let topology = sections::resolve(&file, path, &mut findings);
+    let mut meaning = Vec::new();
+    let topology = sections::resolve(&file, path, &mut meaning);
+    // What stands in for a missing or wrong value is no second mistake.
+    meaning.retain(|m| m.span.is_none() || !findings.iter().any(|f| f.span == m.span));
+    findings.append(&mut meaning);
     finding::sort(&mut findings);
-    match topology {
-        Some(topology) if !findings.iter().any(Finding::is_error) => Ok((topology, findings)),
-        _ => Err(findings),
-    }
+    if findings.iter().any(Finding::is_error) { Err(findings) } else { Ok((topology, findings)) }
+}
+
+fn syntax(error: &toml::de::Error) -> Finding {
+    let message = error.message();
+    let help = if message.starts_with("string values must be quoted") {
+        "write texts in quotes: key = \"value\""
+    } else if message.starts_with("duplicate key") {
+        "write each key and each section once; several hosts or shard groups are [[host]] and [[shard]]"
+    } else {
+        ""
+    };
+    Finding::error("syntax", error.span(), format!("not TOML: {message}")).help(help)
 }
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ const SCHEMA: u32 = 1;
 /// PostgreSQL major versions that the node image is built for.
 const POSTGRES_MAJORS: [u32; 1] = [17];
 
-/// Reads all sections. `None` when the cluster's name, without which nothing can be named, is wrong.
-pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Finding>) -> Option<Topology> {
+/// Reads all sections.
+pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Finding>) -> Topology {
     if *file.schema != SCHEMA {
         findings.push(
             Finding::error("schema-version", file.schema.span.clone(), "this version of the format is not known")
@@ -52,7 +52,7 @@ pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Findi
     let images = services::images(&file.images, postgres, citus.is_some(), vector, findings);
 
     let topology = Topology {
-        name: name?,
+        name,
         database,
         postgres,
         hosts: directory.into_hosts(),
@@ -69,17 +69,14 @@ pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Findi
         images,
     };
     whole::check(file, &topology, findings);
-    Some(topology)
+    topology
 }
 
-fn cluster_name(written: &At<String>, findings: &mut Vec<Finding>) -> Option<ClusterName> {
-    match ClusterName::new(written) {
-        Ok(name) => Some(name),
-        Err(error) => {
-            findings.push(bad_name("cluster-name", written, &error, "pgcluster"));
-            None
-        }
-    }
+fn cluster_name(written: &At<String>, findings: &mut Vec<Finding>) -> ClusterName {
+    ClusterName::new(written).unwrap_or_else(|error| {
+        findings.push(bad_name("cluster-name", written, &error, "pgcluster"));
+        ClusterName::new("pgcluster").expect("the stand-in is a name")
+    })
 }
 
 /// A name that cannot be one. `example` is a name that could stand there.

@@ -120,11 +120,6 @@ fn vip(section: &NetworkSection, directory: &Directory, proxies: &[Proxy], findi
     let interface = interface(section, findings);
     let router_id = router_id(section, findings);
     let Some(written) = &section.vip else {
-        if proxies.len() > 1 {
-            findings.push(Finding::warning("no-vip", None, "clients have no single address: network.vip is not set").help(
-                "set network.vip = \"10.0.0.100/24\" to a free address of the hosts' network, or name all proxies in clients",
-            ));
-        }
         for (key, span) in [
             ("interface", section.interface.as_ref().map(|w| w.span.clone())),
             ("virtual_router_id", section.virtual_router_id.as_ref().map(|w| w.span.clone())),
