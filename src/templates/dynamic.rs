@@ -1,0 +1,107 @@
+//! Patroni's dynamic configuration of a group: what all its members share, kept in etcd and changed there without a restart.
+//!
+//! It is written before the first member starts, so that no member ever runs with Patroni's own defaults.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::network::{KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, USER_TIMEOUT};
+use crate::topology::Topology;
+use crate::topology::model::{Group, Replication};
+
+/// Where the container keeps the server's certificate: in the data volume beside the data folder, so that it outlives the
+/// container and is not part of a base backup.
+const TLS: &str = "/var/lib/postgresql/tls";
+
+/// The dynamic configuration of `group`.
+pub(super) fn configuration(topology: &Topology, group: &Group) -> Value {
+    let timings = &topology.failover;
+    json!({
+        "ttl": timings.ttl.as_secs(),
+        "loop_wait": timings.loop_wait.as_secs(),
+        "retry_timeout": timings.retry_timeout.as_secs(),
+        "primary_start_timeout": timings.primary_start_timeout.as_secs(),
+        "maximum_lag_on_failover": timings.maximum_lag_on_failover,
+        // A standby that has not yet followed the last change of leader is no candidate.
+        "check_timeline": true,
+        "synchronous_mode": synchronous_mode(group.replication),
+        "synchronous_node_count": 1,
+        // Strict would refuse writes while the only standby of a group is away. Not strict keeps the promise where it
+        // counts: as long as a standby is there, nothing is acknowledged that it does not have.
+        "synchronous_mode_strict": false,
+        // Failsafe mode lets a leader that has lost etcd ask all other members instead of stepping down. With etcd on the
+        // same hosts as PostgreSQL that helps only when etcd alone fails on healthy hosts. The price is paid in every
+        // partition: the questions take up to 2 x 2 s, in which a leader that is cut off still takes itself for the
+        // leader, beyond the loop_wait + 2 x retry_timeout after which its lease may be revoked and another promoted.
+        // One leader at a time is worth more.
+        "failsafe_mode": false,
+        // How long the slot of a missing member is kept: a host that is back within it needs no new copy of the data.
+        "member_slots_ttl": "30min",
+        "postgresql": {
+            "use_pg_rewind": true,
+            "use_slots": true,
+            "parameters": parameters(topology, group),
+        },
+    })
+}
+
+/// Patroni's word for what a commit waits for.
+fn synchronous_mode(replication: Replication) -> Value {
+    match replication {
+        Replication::Async => json!(false),
+        Replication::Sync => json!(true),
+        Replication::Quorum => json!("quorum"),
+    }
+}
+
+/// PostgreSQL's settings: transport and security from here, sizes from the resources, the operator's own last.
+fn parameters(topology: &Topology, _group: &Group) -> BTreeMap<String, String> {
+    let mut parameters: BTreeMap<String, String> = transport().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+    if let Some(citus) = topology.citus {
+        parameters.insert("citus.shard_count".into(), citus.shard_count.to_string());
+        parameters.insert("citus.node_conninfo".into(), node_conninfo());
+        // Connections between nodes that cannot be made in this time will not be made at all (default 30 s).
+        parameters.insert("citus.node_connection_timeout".into(), "5s".into());
+        // A database server does not call home.
+        parameters.insert("citus.enable_statistics_collection".into(), "off".into());
+    }
+    parameters.extend(topology.parameters.clone());
+    parameters
+}
+
+/// TLS, passwords and how soon a vanished peer is noticed.
+fn transport() -> [(&'static str, String); 14] {
+    [
+        ("ssl", "on".into()),
+        ("ssl_cert_file", format!("{TLS}/server.crt")),
+        ("ssl_key_file", format!("{TLS}/server.key")),
+        ("ssl_min_protocol_version", "TLSv1.2".into()),
+        ("password_encryption", "scram-sha-256".into()),
+        ("tcp_keepalives_idle", KEEPALIVE_IDLE.as_secs().to_string()),
+        ("tcp_keepalives_interval", KEEPALIVE_INTERVAL.as_secs().to_string()),
+        ("tcp_keepalives_count", KEEPALIVE_COUNT.to_string()),
+        ("tcp_user_timeout", format!("{}ms", USER_TIMEOUT.as_millis())),
+        // A query whose client is gone is ended instead of running on for nobody.
+        ("client_connection_check_interval", "2s".into()),
+        // The default of 60 s would hide a broken replication connection for longer than a failover takes.
+        ("wal_receiver_timeout", "5s".into()),
+        ("wal_sender_timeout", "5s".into()),
+        // Must stay well below wal_sender_timeout; also keeps the measured lag fresh.
+        ("wal_receiver_status_interval", "1s".into()),
+        // How soon a standby asks again after losing its leader (default 5 s).
+        ("wal_retrieve_retry_interval", "500ms".into()),
+    ]
+}
+
+/// How Citus connects from node to node. Citus refuses other keywords, passwords are in `pg_dist_authinfo`.
+fn node_conninfo() -> String {
+    format!(
+        "sslmode=require connect_timeout=2 keepalives=1 keepalives_idle={} keepalives_interval={} keepalives_count={} \
+         tcp_user_timeout={}",
+        KEEPALIVE_IDLE.as_secs(),
+        KEEPALIVE_INTERVAL.as_secs(),
+        KEEPALIVE_COUNT,
+        USER_TIMEOUT.as_millis(),
+    )
+}

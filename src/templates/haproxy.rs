@@ -1,0 +1,68 @@
+//! View of `haproxy.cfg.tera`.
+
+use serde::Serialize;
+
+use super::network::{KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, USER_TIMEOUT};
+use super::{RenderError, engine};
+use crate::topology::model::Proxy;
+use crate::topology::{GroupId, Topology};
+
+/// Lag in bytes beyond which a standby gets no reads: far more than the jitter of a healthy standby, far less than what a
+/// broken one collects within minutes.
+const READ_LAG: u64 = 64 << 20;
+
+#[derive(Serialize)]
+struct View<'a> {
+    cluster: &'a str,
+    name: String,
+    maxconn: u32,
+    keepalive_idle: String,
+    keepalive_interval: String,
+    keepalive_count: u32,
+    user_timeout: String,
+    read_lag: u64,
+    read_lag_text: String,
+    poolers: Vec<Pooler>,
+    coordinators: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Pooler {
+    name: String,
+    backup: bool,
+}
+
+/// Renders the configuration of one proxy's HAProxy.
+pub(super) fn render(topology: &Topology, proxy: &Proxy) -> Result<String, RenderError> {
+    let view = View {
+        cluster: topology.name.as_str(),
+        name: format!("haproxy-{}", proxy.ordinal),
+        maxconn: max_connections(topology),
+        keepalive_idle: format!("{}s", KEEPALIVE_IDLE.as_secs()),
+        keepalive_interval: format!("{}s", KEEPALIVE_INTERVAL.as_secs()),
+        keepalive_count: KEEPALIVE_COUNT,
+        user_timeout: format!("{}s", USER_TIMEOUT.as_secs()),
+        read_lag: READ_LAG,
+        read_lag_text: format!("{} MiB", READ_LAG >> 20),
+        poolers: poolers(topology, proxy),
+        coordinators: topology
+            .group(GroupId::COORDINATOR)
+            .map(|group| group.members.iter().map(|m| m.name.as_str()).collect())
+            .unwrap_or_default(),
+    };
+    engine::render("haproxy.cfg.tera", &view)
+}
+
+/// Clients of the pooler, as many server connections of the pooler at worst, as many readers, and room for checks and pages.
+pub(super) fn max_connections(topology: &Topology) -> u32 {
+    topology.pooler.max_client_conn.saturating_mul(3).saturating_add(100)
+}
+
+/// This host's pooler first, the others as backups in the order of the topology.
+fn poolers(topology: &Topology, proxy: &Proxy) -> Vec<Pooler> {
+    let others = topology.proxies.iter().filter(|p| p.ordinal != proxy.ordinal);
+    std::iter::once(proxy)
+        .chain(others)
+        .map(|p| Pooler { name: format!("pgbouncer-{}", p.ordinal), backup: p.ordinal != proxy.ordinal })
+        .collect()
+}

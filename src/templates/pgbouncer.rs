@@ -1,0 +1,47 @@
+//! View of `pgbouncer.ini.tera`.
+
+use serde::Serialize;
+
+use super::network::{KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, USER_TIMEOUT};
+use super::{RenderError, engine};
+use crate::topology::Topology;
+use crate::topology::model::Proxy;
+
+/// Seconds that clients may wait beyond Patroni's `ttl`: etcd notices an expired lease within 0.5 s, Patroni within
+/// `loop_wait`, promotion takes a few seconds, and HAProxy and PgBouncer one each to notice.
+const AFTER_TTL: u64 = 10;
+
+#[derive(Serialize)]
+struct View<'a> {
+    cluster: &'a str,
+    name: String,
+    haproxy: String,
+    database: &'a str,
+    citus: bool,
+    max_client_conn: u32,
+    default_pool_size: u32,
+    query_wait_timeout: u64,
+    keepalive_idle: u64,
+    keepalive_interval: u64,
+    keepalive_count: u32,
+    user_timeout_ms: u128,
+}
+
+/// Renders the configuration of one proxy's PgBouncer.
+pub(super) fn render(topology: &Topology, proxy: &Proxy) -> Result<String, RenderError> {
+    let view = View {
+        cluster: topology.name.as_str(),
+        name: format!("pgbouncer-{}", proxy.ordinal),
+        haproxy: format!("haproxy-{}", proxy.ordinal),
+        database: &topology.database,
+        citus: topology.citus.is_some(),
+        max_client_conn: topology.pooler.max_client_conn,
+        default_pool_size: topology.pooler.default_pool_size,
+        query_wait_timeout: topology.failover.ttl.as_secs() + AFTER_TTL,
+        keepalive_idle: KEEPALIVE_IDLE.as_secs(),
+        keepalive_interval: KEEPALIVE_INTERVAL.as_secs(),
+        keepalive_count: KEEPALIVE_COUNT,
+        user_timeout_ms: USER_TIMEOUT.as_millis(),
+    };
+    engine::render("pgbouncer.ini.tera", &view)
+}
