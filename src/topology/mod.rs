@@ -1,22 +1,35 @@
 //! From `topology.toml` to a resolved [`Topology`]: read, checked, completed. Pure: text in, values or findings out.
 //!
-//! `file` mirrors the format, `schema` reports every structural mistake, `resolve` fills in defaults and places members,
-//! `lint` holds findings and the rules between values, `tolerance` says which losses the result survives.
+//! `file` mirrors the format, `schema` reports every structural mistake, `sections` reads each part and what it means, `resolve`
+//! ties them together, `placement` chooses hosts, `finding` is what is wrong and how it is shown. From the result follow
+//! PostgreSQL's settings (`resources`), image names (`images`) and what losses cost (`tolerance`); `new` writes a first file.
 
 pub mod file;
 pub mod finding;
 pub mod ids;
 pub mod images;
 pub mod model;
+pub mod new;
 pub mod placement;
 pub mod resolve;
 pub mod resources;
 pub mod schema;
 mod sections;
 pub mod span;
+pub mod tolerance;
 pub mod units;
 
 pub use finding::{Finding, Severity};
 pub use ids::{ClusterName, GroupId, HostName, MemberName};
 pub use model::Topology;
 pub use resolve::{TopologyError, load, parse};
+
+/// A topology of `examples/` by name, e.g. `three-hosts`: what tests of all modules start from.
+///
+/// # Panics
+/// When there is no such example or it is invalid.
+#[doc(hidden)]
+pub fn example(name: &str) -> Topology {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(format!("{name}.toml"));
+    load(&path).unwrap_or_else(|error| panic!("{error}"))
+}

@@ -10,7 +10,7 @@ use crate::topology::model::Timings;
 use crate::topology::span::At;
 use crate::topology::units::{parse_duration, parse_size, show_duration};
 
-/// Patroni's minimums (patroni/config.py, `validate_timings`-style adjustment of ttl, loop_wait and retry_timeout).
+/// Patroni's minimums (patroni/config.py, `_validate_and_adjust_timeouts`).
 const TTL_MIN: Duration = Duration::from_secs(20);
 const LOOP_WAIT_MIN: Duration = Duration::from_secs(1);
 const RETRY_TIMEOUT_MIN: Duration = Duration::from_secs(3);

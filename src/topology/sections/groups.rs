@@ -11,7 +11,7 @@ use crate::topology::model::{Citus, Group, Member, Replication};
 use crate::topology::placement;
 use crate::topology::span::At;
 
-/// Largest `citus.shard_count` (Citus, `shared_library_init.c`: MAX_SHARD_COUNT).
+/// Largest `citus.shard_count` that Citus accepts.
 const CITUS_SHARDS_MAX: u32 = 64_000;
 
 /// More shard groups than any Citus cluster known to have been run; keeps a typing mistake from placing a million members.

@@ -23,6 +23,14 @@ const DEFAULT_MTU: u16 = 1450;
 /// Below 1280 some paths fragment every packet; above 8950 not even jumbo frames carry a VXLAN packet.
 const MTU: (u16, u16) = (1280, 8950);
 
+/// What Docker takes for itself unless it is told otherwise: Swarm's ingress network, and the bridges that every container of an
+/// overlay network also has a route to (Docker manual, "Networking overview" and "docker swarm init").
+const DOCKERS_OWN: [(&str, &str); 3] = [
+    ("10.0.0.0/24", "Swarm's ingress network, unless Swarm was made with another address pool"),
+    ("172.17.0.0/16", "Docker's default bridge"),
+    ("172.18.0.0/16", "the gateway bridge of overlay networks"),
+];
+
 /// A subnet and what it was read from.
 struct Subnet {
     key: &'static str,
@@ -260,6 +268,19 @@ fn overlaps(subnets: &[Subnet; 3], vip: Option<&Vip>, file: &TopologyFile, findi
             continue;
         }
         seen.push(range);
+        for (own, whose) in DOCKERS_OWN {
+            if overlap(&range, &own.parse().expect("Docker's ranges are subnets")) {
+                findings.push(
+                    Finding::warning(
+                        "overlay-overlaps-docker",
+                        subnet.span.clone(),
+                        format!("the overlay range {range} overlaps {own}"),
+                    )
+                    .label(whose)
+                    .help("choose another range, such as network.overlay = \"10.20.0.0/24\""),
+                );
+            }
+        }
         let host = file.host.iter().find(|h| h.address.parse::<Ipv4Addr>().is_ok_and(|a| range.contains(&a)));
         let vip = vip.filter(|vip| overlap(&range, &vip.address.trunc())).zip(section.vip.as_ref());
         let (message, other, remark) = match (host, vip) {

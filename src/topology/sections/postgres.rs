@@ -122,6 +122,11 @@ const OWNED: &[(&str, &str)] = &[
     ("citus.local_hostname", "it follows from the member's name"),
 ];
 
+/// Least values of settings that Patroni passes on the command line; it replaces smaller ones by its own defaults without a word
+/// (patroni/postgresql/config.py, CMDLINE_OPTIONS).
+const PATRONI_MINIMUMS: [(&str, i64); 3] =
+    [("max_connections", 25), ("max_locks_per_transaction", 32), ("max_worker_processes", 2)];
+
 /// Reads the overrides.
 pub(super) fn parameters(section: &PostgresSection, findings: &mut Vec<Finding>) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::new();
@@ -166,6 +171,15 @@ pub(super) fn parameters(section: &PostgresSection, findings: &mut Vec<Finding>)
             ParameterValue::Float(x) => x.to_string(),
             ParameterValue::Text(text) => text.clone(),
         };
+        if let Some((_, min)) = PATRONI_MINIMUMS.iter().find(|(limited, _)| *limited == folded)
+            && value.parse::<i64>().is_ok_and(|n| n < *min)
+        {
+            findings.push(
+                Finding::error("patroni-minimum", written.span.clone(), format!("{name} cannot be {value}"))
+                    .label(format!("Patroni's minimum is {min}, and it would silently use its own default"))
+                    .help(format!("write {min} or more")),
+            );
+        }
         if value.contains(['\n', '\r', '\0']) {
             findings.push(
                 Finding::error("parameter-value", written.span.clone(), format!("{name} has a line break in its value"))
