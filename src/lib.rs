@@ -6,6 +6,8 @@ pub mod cli;
 pub mod commands;
 pub mod context;
 pub mod error;
+pub mod images;
+pub mod lab;
 pub mod observe;
 pub mod output;
 pub mod plan;

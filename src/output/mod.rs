@@ -1,8 +1,10 @@
 //! What people and programs see: results on stdout, everything else on stderr.
 
 pub mod consent;
+pub mod progress;
 pub mod table;
 pub mod ui;
 
 pub use consent::Consent;
+pub use progress::Step;
 pub use ui::{Report, Ui};

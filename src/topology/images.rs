@@ -35,6 +35,16 @@ pub fn in_registry(name: &str, registry: &str) -> String {
     format!("{}/pgclusterctl-{rest}", registry.trim_end_matches('/'))
 }
 
+/// How a name that [`in_registry`] made ends, whatever the registry.
+pub fn in_registry_suffix(name: &str) -> String {
+    in_registry(name, "")
+}
+
+/// Name of the image of a lab's hosts.
+pub fn lab_host_name() -> String {
+    format!("{LOCAL_PREFIX}lab-host:{}", content_hash("lab-host", ""))
+}
+
 /// What a node image is built with, e.g. `17-citus-ruvector`. pgvector is in every node image, so it makes no flavour.
 pub fn node_flavour(postgres: u32, citus: bool, vector: VectorEngine) -> String {
     let citus = if citus { "citus" } else { "plain" };

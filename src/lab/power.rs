@@ -1,0 +1,101 @@
+//! `lab kill`, `lab start` and `lab down`.
+
+use bollard::Docker;
+use bollard::query_parameters::{KillContainerOptions, RemoveVolumeOptions};
+use futures_util::future::try_join_all;
+
+use super::error::LabError;
+use super::host;
+use super::spec::{LabName, host_name, ordinal};
+use super::state::{self, Existing, Net};
+use crate::images::local::{self, failed, is_not_found};
+use crate::output::{Consent, Step, Ui};
+
+/// Cuts a host's power: every process in it is gone at once, nothing is written any more. Returns false when it was off already.
+pub async fn kill(name: &LabName, host: &str) -> Result<bool, LabError> {
+    let docker = local::connect().await?;
+    let (existing, _) = known(&docker, name).await?;
+    if !is_on(&existing, name, host)? {
+        return Ok(false);
+    }
+    let object = name.object(host);
+    let options = KillContainerOptions { signal: "SIGKILL".into() };
+    docker.kill_container(&object, Some(options)).await.map_err(failed(format!("kill the container {object}")))?;
+    Ok(true)
+}
+
+/// Switches hosts on, all that are off when none is named, and waits until they answer. Returns those that were off.
+pub async fn start(ui: &Ui, name: &LabName, hosts: &[String]) -> Result<Vec<String>, LabError> {
+    let docker = local::connect().await?;
+    let (existing, network) = known(&docker, name).await?;
+    let mut off = Vec::new();
+    if hosts.is_empty() {
+        off.extend(existing.hosts.iter().filter(|(_, on)| !**on).map(|(n, _)| *n));
+    }
+    for host in hosts {
+        if !is_on(&existing, name, host)? {
+            off.extend(ordinal(host));
+        }
+    }
+    let step = Step::start(ui, "waiting for sshd and dockerd");
+    let docker = &docker;
+    let starts = off.iter().map(|n| async move {
+        let host = host_name(*n);
+        let object = name.object(&host);
+        docker.start_container(&object, None).await.map_err(failed(format!("start the container {object}")))?;
+        state::wait_ready(docker, name, &host, network.subnet.host(*n)).await?;
+        Ok::<_, LabError>(host)
+    });
+    let started = try_join_all(starts).await?;
+    step.done("");
+    Ok(started)
+}
+
+/// What `down` would remove; `None` when there is nothing.
+pub async fn what_goes(name: &LabName) -> Result<Option<Existing>, LabError> {
+    let docker = local::connect().await?;
+    let existing = state::find(&docker, name).await?;
+    Ok((!existing.objects.is_empty()).then_some(existing))
+}
+
+/// Removes everything that bears the lab's label. The folder with keys and topology stays.
+pub async fn down(ui: &Ui, name: &LabName, _consent: Consent) -> Result<(), LabError> {
+    let docker = local::connect().await?;
+    let objects = state::find(&docker, name).await?.objects;
+    let step = Step::start(ui, format!("removing lab {name}"));
+    // Containers hold volumes and network.
+    try_join_all(objects.containers.iter().map(|object| host::remove(&docker, object))).await?;
+    for volume in &objects.volumes {
+        let removed = docker.remove_volume(volume, None::<RemoveVolumeOptions>).await;
+        unless_gone(removed).map_err(failed(format!("remove the volume {volume}")))?;
+    }
+    for network in &objects.networks {
+        unless_gone(docker.remove_network(network).await).map_err(failed(format!("remove the network {network}")))?;
+    }
+    step.done("");
+    Ok(())
+}
+
+/// Someone else may have removed it in between; that is what was wanted.
+fn unless_gone(result: Result<(), bollard::errors::Error>) -> Result<(), bollard::errors::Error> {
+    match result {
+        Err(error) if is_not_found(&error) => Ok(()),
+        other => other,
+    }
+}
+
+async fn known(docker: &Docker, name: &LabName) -> Result<(Existing, Net), LabError> {
+    let mut existing = state::find(docker, name).await?;
+    match existing.network.take() {
+        Some(network) => Ok((existing, network)),
+        None => Err(LabError::NoLab { name: name.to_string(), flag: name.flag() }),
+    }
+}
+
+fn is_on(existing: &Existing, name: &LabName, host: &str) -> Result<bool, LabError> {
+    if let Some(on) = ordinal(host).and_then(|n| existing.hosts.get(&n)) {
+        return Ok(*on);
+    }
+    let known = existing.hosts.keys().map(|n| host_name(*n)).collect::<Vec<_>>().join(", ");
+    Err(LabError::NoHost { name: name.to_string(), host: host.to_owned(), known })
+}
