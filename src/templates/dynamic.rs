@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::network::{KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, USER_TIMEOUT};
 use crate::topology::Topology;
+use crate::topology::ids::GroupId;
 use crate::topology::model::{Group, Replication};
+use crate::topology::resources::postgres_parameters;
 
 /// Where the container keeps the server's certificate: in the data volume beside the data folder, so that it outlives the
 /// container and is not part of a base backup.
@@ -41,7 +43,7 @@ pub(super) fn configuration(topology: &Topology, group: &Group) -> Value {
         "postgresql": {
             "use_pg_rewind": true,
             "use_slots": true,
-            "parameters": parameters(topology, group),
+            "parameters": parameters(topology, group.id),
         },
     })
 }
@@ -55,18 +57,17 @@ fn synchronous_mode(replication: Replication) -> Value {
     }
 }
 
-/// PostgreSQL's settings: transport and security from here, sizes from the resources, the operator's own last.
-fn parameters(topology: &Topology, _group: &Group) -> BTreeMap<String, String> {
+/// PostgreSQL's settings: transport and security from here, sizes from the resources, the operator's own over both.
+fn parameters(topology: &Topology, group: GroupId) -> BTreeMap<String, String> {
     let mut parameters: BTreeMap<String, String> = transport().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-    if let Some(citus) = topology.citus {
-        parameters.insert("citus.shard_count".into(), citus.shard_count.to_string());
+    if topology.citus.is_some() {
         parameters.insert("citus.node_conninfo".into(), node_conninfo());
         // Connections between nodes that cannot be made in this time will not be made at all (default 30 s).
         parameters.insert("citus.node_connection_timeout".into(), "5s".into());
         // A database server does not call home.
         parameters.insert("citus.enable_statistics_collection".into(), "off".into());
     }
-    parameters.extend(topology.parameters.clone());
+    parameters.extend(postgres_parameters(topology, group));
     parameters
 }
 
@@ -84,7 +85,8 @@ fn transport() -> [(&'static str, String); 14] {
         ("tcp_user_timeout", format!("{}ms", USER_TIMEOUT.as_millis())),
         // A query whose client is gone is ended instead of running on for nobody.
         ("client_connection_check_interval", "2s".into()),
-        // The default of 60 s would hide a broken replication connection for longer than a failover takes.
+        // The default of 60 s would hide a broken replication connection for longer than a failover takes. On the leader this
+        // is also how long commits wait for a synchronous standby whose host has vanished before Patroni names another.
         ("wal_receiver_timeout", "5s".into()),
         ("wal_sender_timeout", "5s".into()),
         // Must stay well below wal_sender_timeout; also keeps the measured lag fresh.

@@ -16,6 +16,7 @@ macro_rules! embedded {
 static ENGINE: LazyLock<Tera> = LazyLock::new(|| {
     let mut tera = Tera::new();
     tera.register_filter("quote", quote);
+    tera.register_filter("compose", compose);
     let templates = embedded![
         "haproxy.cfg.tera",
         "keepalived.conf.tera",
@@ -43,6 +44,16 @@ pub(super) fn render<V: Serialize>(template: &'static str, view: &V) -> Result<S
         .and_then(|context| ENGINE.render(template, &context))
         .map_err(|source| RenderError::Template { template, source })?;
     Ok(format!("{}\n", text.trim_end()))
+}
+
+/// A text as a value of a Compose file, where `$NAME` is replaced and `$$` stands for a dollar; double-quoted.
+fn compose(text: &str, kwargs: Kwargs, state: &State) -> String {
+    escape_dollars(&quote(text, kwargs, state))
+}
+
+/// Doubles the dollars of a text that Compose will read.
+pub(super) fn escape_dollars(text: &str) -> String {
+    text.replace('$', "$$")
 }
 
 /// A text as a double-quoted YAML scalar: JSON strings are that, too.

@@ -57,7 +57,7 @@ pub fn stack_file(topology: &Topology, artifacts: &Artifacts, services: &[&Servi
                 name: service.name.as_str(),
                 fragment: &service.fragment,
                 hash: &service.hash,
-                label: if fragments_in_labels { escape_dollars(&service.fragment) } else { String::new() },
+                label: if fragments_in_labels { engine::escape_dollars(&service.fragment) } else { String::new() },
             })
             .collect(),
         networks: networks.into_iter().map(|net| NetworkView { key: net.key(), name: net.name(topology) }).collect(),
@@ -66,11 +66,6 @@ pub fn stack_file(topology: &Topology, artifacts: &Artifacts, services: &[&Servi
         secrets: names(|s| &s.secrets),
     };
     engine::render("stack.yml.tera", &view).expect("the view has every value that the embedded template names")
-}
-
-/// Compose replaces `$NAME` in every value; `$$` stands for a dollar.
-pub(super) fn escape_dollars(text: &str) -> String {
-    text.replace('$', "$$")
 }
 
 /// Whether its data outlives its tasks.

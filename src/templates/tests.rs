@@ -95,25 +95,196 @@ fn rendered(topology: &Topology) -> Artifacts {
     render(topology).expect("renders")
 }
 
+/// Names of the services whose part of the stack file is another.
+fn changed_services(before: &Artifacts, after: &Artifacts) -> BTreeSet<String> {
+    let hashes = |a: &Artifacts| a.services.iter().map(|s| (s.name.to_string(), s.hash.clone())).collect::<BTreeSet<_>>();
+    hashes(before).symmetric_difference(&hashes(after)).map(|(name, _)| name.clone()).collect()
+}
+
 #[test]
-#[ignore]
-fn dump() {
-    let dir = PathBuf::from("/tmp/tpl-out");
+fn the_same_topology_gives_the_same_names_and_hashes() {
+    assert_eq!(rendered(&topology()), rendered(&topology()));
+}
+
+#[test]
+fn names_hold_the_hash_of_the_content_and_fit_swarm() {
+    let mut topology = topology();
+    topology.name = ClusterName::new(&"c".repeat(24)).expect("valid");
+    let artifacts = rendered(&topology);
+    for (name, file) in &artifacts.configs {
+        assert!(name.ends_with(&artifacts::short_hash(&file.text)), "{name}");
+        assert!(name.len() <= 64, "{name}");
+        assert_eq!(name, &file.name);
+    }
+    let mounted: BTreeSet<&String> = artifacts.services.iter().flat_map(|s| &s.configs).collect();
+    assert_eq!(mounted, artifacts.configs.keys().collect());
+}
+
+#[test]
+fn a_hash_is_of_the_fragment_and_the_fragment_has_no_hash() {
+    for service in rendered(&topology()).services {
+        assert_eq!(service.hash, artifacts::short_hash(&service.fragment));
+        assert!(!service.fragment.contains(&service.hash));
+        assert!(!service.fragment.contains(artifacts::LABEL_HASH) && !service.fragment.contains(artifacts::LABEL_FRAGMENT));
+    }
+}
+
+/// The stack file adds the hash by appending to the fragment's last mapping, which must therefore be the labels.
+#[test]
+fn a_fragment_ends_with_its_labels() {
+    for service in rendered(&topology()).services {
+        assert!(
+            service.fragment.ends_with("  labels:\n    pgclusterctl.cluster: pgcluster\n"),
+            "{}: {}",
+            service.name,
+            service.fragment
+        );
+    }
+}
+
+#[test]
+fn moving_a_proxy_changes_its_own_services_and_who_names_its_address() {
+    let before = topology();
+    let mut after = topology();
+    after.proxies[1].host = host_name(3);
+    let changed = changed_services(&rendered(&before), &rendered(&after));
+    // keepalived-1 has the other's address as its peer.
+    let expected = ["haproxy-2", "keepalived-1", "keepalived-2", "pgbouncer-2"].map(String::from);
+    assert_eq!(changed, BTreeSet::from(expected));
+}
+
+#[test]
+fn pooler_settings_change_no_database() {
+    let before = topology();
+    let mut after = topology();
+    after.pooler.max_client_conn = 2000;
+    let changed = changed_services(&rendered(&before), &rendered(&after));
+    assert!(changed.iter().all(|name| name.starts_with("haproxy-") || name.starts_with("pgbouncer-")), "{changed:?}");
+}
+
+/// Whatever can be changed while PostgreSQL runs goes through etcd: a member that need not restart must not.
+#[test]
+fn settings_and_timings_restart_nothing() {
+    let before = topology();
+    let mut after = topology();
+    after.parameters.insert("work_mem".into(), "64MB".into());
+    after.failover.loop_wait = Duration::from_secs(2);
+    after.groups[1].replication = Replication::Async;
+    let (before, after) = (rendered(&before), rendered(&after));
+    assert_eq!(changed_services(&before, &after), BTreeSet::new());
+    assert_ne!(before.dynamic, after.dynamic);
+}
+
+#[test]
+fn replication_is_said_in_patronis_words() {
+    let dynamic = rendered(&topology()).dynamic;
+    let mode = |group| &dynamic[&GroupId(group)]["synchronous_mode"];
+    assert_eq!((mode(0), mode(1), mode(3)), (&true.into(), &"quorum".into(), &false.into()));
+}
+
+#[test]
+fn the_operators_parameters_win() {
+    let mut topology = topology();
+    topology.parameters.insert("tcp_user_timeout".into(), "30s".into());
+    let parameters = &rendered(&topology).dynamic[&GroupId(1)]["postgresql"]["parameters"];
+    assert_eq!(parameters["tcp_user_timeout"], "30s");
+    assert_eq!(parameters["log_statement"], "ddl");
+    assert_eq!(parameters["ssl"], "on");
+}
+
+#[test]
+fn secrets_are_known_and_each_is_mounted_somewhere() {
+    let known: BTreeSet<String> = SECRETS.iter().map(|name| format!("pgcluster-{name}")).collect();
+    let mounted: BTreeSet<String> = rendered(&topology()).services.into_iter().flat_map(|s| s.secrets).collect();
+    assert_eq!(mounted, known);
+}
+
+#[test]
+fn a_stack_file_declares_what_its_services_use_and_no_more() {
     let topology = topology();
     let artifacts = rendered(&topology);
-    for config in artifacts.configs.values() {
-        let path = dir.join(&config.path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, &config.text).unwrap();
+    let pooler = artifacts.service("pgbouncer-1").expect("rendered");
+    let text = stack_file(&topology, &artifacts, &[pooler], false);
+    let heads: Vec<&str> = text.lines().filter(|l| !l.starts_with([' ', '#']) && !l.is_empty()).collect();
+    assert_eq!(heads, ["version: \"3.9\"", "services:", "networks:", "configs:", "secrets:"]);
+    assert!(text.contains("name: pgcluster-admin") && !text.contains("name: pgcluster-worker"));
+    assert!(!text.contains("haproxy-1:") && !text.contains("stats-password"));
+}
+
+#[test]
+fn dollars_survive_compose() {
+    let mut topology = topology();
+    topology.images.etcd = "registry.example.com/a$b:1".into();
+    let artifacts = rendered(&topology);
+    let service = artifacts.service("etcd-1").expect("rendered");
+    assert!(service.fragment.starts_with("image: \"registry.example.com/a$$b:1\"\n"), "{}", service.fragment);
+    let text = stack_file(&topology, &artifacts, &[service], true);
+    // Compose reads the label's `$$$$` as `$$`: the label's text is the fragment.
+    assert!(text.contains("          image: \"registry.example.com/a$$$$b:1\"\n"), "{text}");
+}
+
+#[test]
+fn quotes_and_newlines_cannot_leave_their_value() {
+    let mut topology = topology();
+    topology.images.etcd = "x\"\n  privileged: true".into();
+    let artifacts = rendered(&topology);
+    let fragment = &artifacts.service("etcd-1").expect("rendered").fragment;
+    assert_eq!(fragment.lines().next(), Some(r#"image: "x\"\n  privileged: true""#));
+}
+
+#[test]
+fn limits_are_halved_for_the_reservation_and_zero_is_no_limit() {
+    let artifacts = rendered(&topology());
+    let worker = &artifacts.service("worker-1-1").expect("rendered").fragment;
+    assert!(worker.contains("    limits:\n      cpus: \"1.5\"\n      memory: \"3221225472\"\n"), "{worker}");
+    assert!(worker.contains("    reservations:\n      cpus: \"0.75\"\n      memory: \"1610612736\"\n"), "{worker}");
+    assert!(!artifacts.service("etcd-1").expect("rendered").fragment.contains("resources:"));
+}
+
+#[test]
+fn without_citus_nothing_of_it_is_rendered() {
+    let mut topology = topology();
+    topology.citus = None;
+    topology.groups.truncate(1);
+    let artifacts = rendered(&topology);
+    for (name, file) in &artifacts.configs {
+        assert!(!file.text.contains("citus"), "{name}");
     }
-    for layer in artifacts.services.iter().map(|s| s.layer).collect::<BTreeSet<_>>() {
-        let services: Vec<_> = artifacts.services.iter().filter(|s| s.layer == layer).collect();
-        std::fs::write(dir.join(format!("{}.yml", layer.file_stem())), stack_file(&topology, &artifacts, &services, false))
-            .unwrap();
-        std::fs::write(dir.join(format!("{}.full.yml", layer.file_stem())), stack_file(&topology, &artifacts, &services, true))
-            .unwrap();
-    }
-    for (group, value) in &artifacts.dynamic {
-        std::fs::write(dir.join(format!("{group}.json")), serde_json::to_string_pretty(value).unwrap()).unwrap();
-    }
+    assert!(!artifacts.dynamic[&GroupId::COORDINATOR].to_string().contains("citus"));
+    let patroni = |a: &Artifacts| {
+        let service = a.service("coordinator-1").expect("rendered");
+        a.configs[&service.configs[0]].text.clone()
+    };
+    // With Citus, nodes reach each other as postgres; without it nobody has a reason to.
+    assert!(patroni(&artifacts).contains("- host all postgres all reject"));
+    assert!(!patroni(&rendered(&super::tests::topology())).contains("postgres all reject"));
+}
+
+#[test]
+fn without_a_vip_there_is_no_keepalived() {
+    let mut topology = topology();
+    topology.network.vip = None;
+    assert!(rendered(&topology).services.iter().all(|s| s.kind != Kind::Keepalived));
+}
+
+#[test]
+fn three_proxies_wait_differently_long() {
+    let mut topology = topology();
+    topology.proxies.push(Proxy { ordinal: 3, host: host_name(3) });
+    let artifacts = rendered(&topology);
+    let adverts: Vec<u32> = (1..=3)
+        .map(|n| {
+            let service = artifacts.service(&format!("keepalived-{n}")).expect("rendered");
+            let text = &artifacts.configs[&service.configs[0]].text;
+            let line = text.lines().find_map(|l| l.trim().strip_prefix("down_timer_adverts ")).expect("rendered");
+            line.parse().expect("a number")
+        })
+        .collect();
+    assert_eq!(adverts, [3, 4, 5]);
+}
+
+#[test]
+fn services_come_layer_by_layer() {
+    let layers: Vec<Layer> = rendered(&topology()).services.iter().map(|s| s.layer).collect();
+    assert!(layers.is_sorted(), "{layers:?}");
 }

@@ -137,15 +137,6 @@ fn replication(topology: &Topology, group: GroupId, limits: &Resources, set: &mu
     put(set, "wal_compression", "lz4");
     // Patroni's default: a standby that was away for a moment need not be cloned, even without a slot.
     put(set, "wal_keep_size", "128MB");
-    // Whom Patroni has given up on, replication gives up on too.
-    let patience = format!("{}s", topology.failover.ttl.as_secs());
-    put(set, "wal_sender_timeout", &patience);
-    put(set, "wal_receiver_timeout", &patience);
-    // A vanished host sends no reset: without these a session waits for the kernel's two hours.
-    put(set, "tcp_keepalives_idle", "10s");
-    put(set, "tcp_keepalives_interval", "5s");
-    put(set, "tcp_keepalives_count", 3);
-    put(set, "tcp_user_timeout", "10s");
     let storage = limits.storage / MIB;
     if storage > 0 {
         // Checkpoints further apart on a large volume; a twentieth of it, between PostgreSQL's default and 16 GB.
