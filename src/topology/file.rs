@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::limits;
 use super::span::At;
 
 /// `topology.toml`
@@ -68,8 +69,10 @@ pub struct TopologyFile {
 #[serde(deny_unknown_fields)]
 pub struct ClusterSection {
     /// Patroni scope, stack name and prefix of every Swarm object: a-z, 0-9 and inner hyphens, 24 characters at most.
+    #[schemars(regex(pattern = limits::NAME_PATTERN))]
     pub name: At<String>,
     /// Application database. Default: `app`.
+    #[schemars(regex(pattern = limits::DATABASE_PATTERN))]
     pub database: Option<At<String>>,
     /// PostgreSQL major version. Default: 17.
     pub postgres: Option<At<u32>>,
@@ -82,6 +85,7 @@ pub struct SshSection {
     /// Login name. Default: `root`.
     pub user: Option<At<String>>,
     /// TCP port. Default: 22.
+    #[schemars(range(min = 1))]
     pub port: Option<At<u16>>,
     /// Private key file; `~` is the home directory, a relative path is relative to the topology file. Default: the SSH agent.
     pub identity: Option<At<String>>,
@@ -94,12 +98,14 @@ pub struct SshSection {
 #[serde(deny_unknown_fields)]
 pub struct HostBlock {
     /// Name used in this file: a-z, 0-9 and inner hyphens, 24 characters at most.
+    #[schemars(regex(pattern = limits::NAME_PATTERN))]
     pub name: At<String>,
     /// IPv4 address of SSH, Swarm and VRRP.
+    #[schemars(regex(pattern = limits::ADDRESS_PATTERN))]
     pub address: At<String>,
     /// Failure domain; the members of a group are spread over zones first. Default: none.
     pub zone: Option<At<String>>,
-    /// Extra Swarm node labels.
+    /// Extra Swarm node labels, e.g. `{ "example.com/rack" = "7" }`. Default: none.
     #[serde(default)]
     pub labels: BTreeMap<String, At<String>>,
     /// Login of this host where it differs from `[ssh]`.
@@ -111,13 +117,14 @@ pub struct HostBlock {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostSshSection {
-    /// Login name.
+    /// Login name. Default: `ssh.user`.
     pub user: Option<At<String>>,
-    /// TCP port.
+    /// TCP port. Default: `ssh.port`.
+    #[schemars(range(min = 1))]
     pub port: Option<At<u16>>,
-    /// Private key file.
+    /// Private key file. Default: `ssh.identity`.
     pub identity: Option<At<String>>,
-    /// The host's public key (`ssh-ed25519 AAAA…`), pinned: known_hosts is not asked.
+    /// The host's public key (`ssh-ed25519 AAAA…`), pinned: known_hosts is not asked. Default: none.
     pub host_key: Option<At<String>>,
 }
 
@@ -126,22 +133,29 @@ pub struct HostSshSection {
 #[serde(deny_unknown_fields)]
 pub struct NetworkSection {
     /// CIDR from which the overlay networks are cut, quarter by quarter. Default: `10.0.1.0/24`.
+    #[schemars(regex(pattern = limits::NETWORK_PATTERN))]
     pub overlay: Option<At<String>>,
     /// Subnet of `<cluster>-coordinator`. Default: first quarter of `overlay`.
+    #[schemars(regex(pattern = limits::NETWORK_PATTERN))]
     pub coordinator: Option<At<String>>,
     /// Subnet of `<cluster>-worker`. Default: second quarter of `overlay`.
+    #[schemars(regex(pattern = limits::NETWORK_PATTERN))]
     pub worker: Option<At<String>>,
     /// Subnet of `<cluster>-admin`. Default: third quarter of `overlay`.
+    #[schemars(regex(pattern = limits::NETWORK_PATTERN))]
     pub admin: Option<At<String>>,
     /// MTU of the overlay networks in bytes. Default: 1450.
+    #[schemars(range(min = limits::MTU.0, max = limits::MTU.1))]
     pub mtu: Option<At<u16>>,
     /// Encrypt overlay traffic (IPsec). Default: false.
     pub encrypted: Option<bool>,
     /// Virtual address of the proxies with its prefix length, e.g. `10.0.0.100/24`. Default: none, no keepalived.
+    #[schemars(regex(pattern = limits::NETWORK_PATTERN))]
     pub vip: Option<At<String>>,
     /// Interface of the proxy hosts that carries the VIP. Default: `eth0`.
     pub interface: Option<At<String>>,
     /// VRRP virtual router id, 1 to 255, unique in the hosts' network segment. Default: 51.
+    #[schemars(range(min = limits::ROUTER_ID.0, max = limits::ROUTER_ID.1))]
     pub virtual_router_id: Option<At<u8>>,
 }
 
@@ -149,7 +163,7 @@ pub struct NetworkSection {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EtcdSection {
-    /// Hosts of the etcd members: 1, 3 or 5. Default: the first three hosts (or the only one).
+    /// Hosts of the etcd members: 1, 3 or 5. Default: the first three hosts, of different zones where there are any; one with fewer than three hosts.
     pub hosts: Option<At<Vec<At<String>>>>,
 }
 
@@ -157,9 +171,9 @@ pub struct EtcdSection {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CoordinatorsSection {
-    /// Hosts of the coordinators, the leader's home first. Default: the first three hosts.
+    /// Hosts of the coordinators, the leader's home first. Default: the first three hosts, of different zones where there are any.
     pub hosts: Option<At<Vec<At<String>>>>,
-    /// What a commit waits for. Default: `sync`.
+    /// What a commit waits for. Default: `sync`; `async` with a single member.
     pub replication: Option<At<ReplicationName>>,
 }
 
@@ -167,15 +181,18 @@ pub struct CoordinatorsSection {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShardsSection {
-    /// Number of shard groups; 0 means a plain Patroni cluster without Citus. Default: the number of `[[shard]]` blocks.
+    /// Number of shard groups, placed in a ring; 0 means a plain Patroni cluster without Citus. Default: the number of `[[shard]]` blocks.
+    #[schemars(range(max = limits::GROUPS_MAX))]
     pub count: Option<At<u32>>,
-    /// Members of each shard group, the leader included. Default: 2.
+    /// Members of each shard group, the leader included, each on a host of its own. Default: 2; 1 on a single host.
+    #[schemars(range(min = limits::MEMBERS.0, max = limits::MEMBERS.1))]
     pub replicas: Option<At<u32>>,
-    /// What a commit waits for. Default: `quorum`.
+    /// What a commit waits for. Default: `quorum`; `async` with a single member.
     pub replication: Option<At<ReplicationName>>,
-    /// Hosts over which the groups are spread. Default: all hosts.
+    /// Hosts over which counted groups are spread. Default: all hosts.
     pub hosts: Option<At<Vec<At<String>>>>,
     /// Shards of a newly distributed table (`citus.shard_count`). Default: 32.
+    #[schemars(range(min = limits::CITUS_SHARDS.0, max = limits::CITUS_SHARDS.1))]
     pub citus_shard_count: Option<At<u32>>,
 }
 
@@ -185,7 +202,7 @@ pub struct ShardsSection {
 pub struct ShardBlock {
     /// Hosts of the members, the leader's home first.
     pub hosts: At<Vec<At<String>>>,
-    /// What a commit waits for. Default: `shards.replication`.
+    /// What a commit waits for. Default: `shards.replication`, else `quorum`; `async` with a single member.
     pub replication: Option<At<ReplicationName>>,
 }
 
@@ -214,14 +231,19 @@ pub struct ProxySection {
 #[serde(deny_unknown_fields)]
 pub struct FailoverSection {
     /// Lifetime of a leader key, at least 20 s (Patroni's minimum). Default: `20s`.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub ttl: Option<At<String>>,
     /// Pause between two rounds of Patroni's loop, at least 1 s. Default: `1s`.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub loop_wait: Option<At<String>>,
     /// How long operations are retried before a leader demotes itself, at least 3 s. Default: `3s`.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub retry_timeout: Option<At<String>>,
     /// How long a crashed leader may take to restart in place; `0s` means fail over at once. Default: `0s`.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub primary_start_timeout: Option<At<String>>,
     /// Lag beyond which an asynchronous standby is no candidate. Default: `1MiB`.
+    #[schemars(regex(pattern = limits::SIZE_PATTERN))]
     pub maximum_lag_on_failover: Option<At<String>>,
 }
 
@@ -268,10 +290,13 @@ pub struct ResourcesSection {
 #[serde(deny_unknown_fields)]
 pub struct ResourceBlock {
     /// Cores, fractions allowed; limit, half of it reserved. Default: no limit.
+    #[schemars(range(max = limits::CPUS_MAX))]
     pub cpus: Option<At<f64>>,
     /// Memory, e.g. `16GiB`; limit, half of it reserved; PostgreSQL's memory settings follow from it. Default: no limit.
+    #[schemars(regex(pattern = limits::SIZE_PATTERN))]
     pub memory: Option<At<String>>,
     /// Expected size of the data, e.g. `200GiB`; compared with free disk by `init`. Default: unknown.
+    #[schemars(regex(pattern = limits::SIZE_PATTERN))]
     pub storage: Option<At<String>>,
 }
 
@@ -303,8 +328,10 @@ pub enum ParameterValue {
 #[serde(deny_unknown_fields)]
 pub struct PoolerSection {
     /// Client connections that one PgBouncer accepts. Default: 1000.
+    #[schemars(range(min = limits::CLIENT_CONNECTIONS.0, max = limits::CLIENT_CONNECTIONS.1))]
     pub max_client_conn: Option<At<u32>>,
     /// Server connections per database and user of one PgBouncer. Default: 25.
+    #[schemars(range(min = limits::POOL_SIZE.0, max = limits::POOL_SIZE.1))]
     pub default_pool_size: Option<At<u32>>,
 }
 
@@ -314,10 +341,10 @@ pub struct PoolerSection {
 pub struct ImagesSection {
     /// Registry and path prefix, e.g. `registry.example.com/pg`; hosts pull from it. Default: none, images travel over SSH.
     pub registry: Option<At<String>>,
-    /// Full name of the node image, instead of the one that `image build` makes.
+    /// Full name of the node image, with a tag or digest. Default: the one that `image build` makes.
     pub node: Option<At<String>>,
-    /// Full name of the etcd image.
+    /// Full name of the etcd image. Default: the one that `image build` makes.
     pub etcd: Option<At<String>>,
-    /// Full name of the proxy image.
+    /// Full name of the proxy image. Default: the one that `image build` makes.
     pub proxy: Option<At<String>>,
 }

@@ -8,6 +8,7 @@ pub mod file;
 pub mod finding;
 pub mod ids;
 pub mod images;
+pub mod limits;
 pub mod model;
 pub mod new;
 pub mod placement;

@@ -162,15 +162,25 @@ pub struct Proxy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Timings {
     /// Lifetime of the leader key.
+    #[serde(rename = "ttl_ms", serialize_with = "as_millis")]
     pub ttl: Duration,
     /// Pause between two rounds of Patroni's loop.
+    #[serde(rename = "loop_wait_ms", serialize_with = "as_millis")]
     pub loop_wait: Duration,
     /// How long etcd or PostgreSQL operations are retried before the leader demotes itself.
+    #[serde(rename = "retry_timeout_ms", serialize_with = "as_millis")]
     pub retry_timeout: Duration,
     /// How long a crashed leader may take to restart in place; zero means fail over at once.
+    #[serde(rename = "primary_start_timeout_ms", serialize_with = "as_millis")]
     pub primary_start_timeout: Duration,
     /// Lag in bytes beyond which an asynchronous standby is no candidate.
+    #[serde(rename = "maximum_lag_on_failover_bytes")]
     pub maximum_lag_on_failover: u64,
+}
+
+/// Durations are numbers in JSON, with the unit in the key.
+fn as_millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Citus settings.
@@ -223,8 +233,10 @@ pub struct Resources {
     /// Cores; the Swarm limit, and half of it the reservation. Zero means no limit.
     pub cpus: f64,
     /// Memory in bytes; the Swarm limit, and half of it the reservation. Zero means no limit.
+    #[serde(rename = "memory_bytes")]
     pub memory: u64,
     /// Expected size of the data in bytes; checked against free disk by `init`. Zero means unknown.
+    #[serde(rename = "storage_bytes")]
     pub storage: u64,
 }
 

@@ -153,12 +153,14 @@ impl<'s> Walk<'s, '_> {
     }
 
     fn in_range(&mut self, number: Option<i64>, schema: &'s Value, span: Range<usize>, path: &str) -> bool {
-        let max = match schema["format"].as_str() {
-            Some("uint32") => i64::from(u32::MAX),
-            _ => i64::MAX,
+        // Whether the number can be decoded at all. The schema's own bounds are for editors: the check of the meaning says better
+        // why a value beyond them makes no sense.
+        let (min, max) = match schema["format"].as_str() {
+            Some("uint8") => (0, i64::from(u8::MAX)),
+            Some("uint16") => (0, i64::from(u16::MAX)),
+            Some("uint32") => (0, i64::from(u32::MAX)),
+            _ => (i64::MIN, i64::MAX),
         };
-        let min = schema["minimum"].as_i64().unwrap_or(i64::MIN);
-        let max = schema["maximum"].as_i64().unwrap_or(max);
         if number.is_some_and(|n| (min..=max).contains(&n)) {
             return true;
         }

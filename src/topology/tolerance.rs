@@ -254,9 +254,9 @@ impl ToleranceReport {
 
     /// The outcome in a sentence.
     pub fn summary(&self) -> String {
-        let hosts = |n: usize| if n == 1 { "host".to_owned() } else { format!("{n} hosts") };
+        let hosts = |n: usize| if n == 1 { "one host".to_owned() } else { format!("{n} hosts") };
         match (self.any_hosts, self.any_hosts_without_loss) {
-            (0, _) => "Writes do not survive the loss of every single host.".to_owned(),
+            (0, _) => "There is a host whose loss stops writes.".to_owned(),
             (n, m) if n == m => {
                 format!("Writes go on, and no acknowledged commit is lost, after the loss of any {}.", hosts(n))
             }

@@ -7,18 +7,10 @@ use super::services::member_name;
 use crate::topology::file::{ReplicationName, TopologyFile};
 use crate::topology::finding::Finding;
 use crate::topology::ids::{GroupId, HostName};
+use crate::topology::limits::{CITUS_SHARDS, GROUPS_MAX, MEMBERS};
 use crate::topology::model::{Citus, Group, Member, Replication};
 use crate::topology::placement;
 use crate::topology::span::At;
-
-/// Largest `citus.shard_count` that Citus accepts.
-const CITUS_SHARDS_MAX: u32 = 64_000;
-
-/// More shard groups than any Citus cluster known to have been run; keeps a typing mistake from placing a million members.
-const GROUPS_MAX: u32 = 256;
-
-/// Members of a group beyond which replication slots and synchronous waits stop making sense.
-const MEMBERS_MAX: u32 = 9;
 
 /// All groups, the coordinators first.
 pub(super) fn read(file: &TopologyFile, directory: &Directory, findings: &mut Vec<Finding>) -> Vec<Group> {
@@ -34,15 +26,16 @@ pub(super) fn read(file: &TopologyFile, directory: &Directory, findings: &mut Ve
 /// Citus settings; `None` without shard groups.
 pub(super) fn citus(file: &TopologyFile, groups: &[Group], findings: &mut Vec<Finding>) -> Option<Citus> {
     let written = file.shards.citus_shard_count.as_ref();
+    let (min, max) = CITUS_SHARDS;
     if let Some(written) = written {
-        if !(1..=CITUS_SHARDS_MAX).contains(&written.value) {
+        if !(min..=max).contains(&written.value) {
             findings.push(
                 Finding::error(
                     "citus-shard-count",
                     written.span.clone(),
                     format!("a table cannot have {} shards", written.value),
                 )
-                .label(format!("1 to {CITUS_SHARDS_MAX}"))
+                .label(format!("{min} to {max}"))
                 .help("32 suits most clusters; choose two to four times the number of cores of all shard groups"),
             );
         } else if groups.len() == 1 {
@@ -68,7 +61,7 @@ pub(super) fn citus(file: &TopologyFile, groups: &[Group], findings: &mut Vec<Fi
 fn coordinators(file: &TopologyFile, directory: &Directory, findings: &mut Vec<Finding>) -> Group {
     let section = &file.coordinators;
     let listed = match &section.hosts {
-        Some(written) => directory.list(written, "hosts", findings),
+        Some(written) => directory.list(written, "coordinators.hosts", findings),
         None => directory.first(3),
     };
     let span = section.hosts.as_ref().map(|h| h.span.clone());
@@ -103,7 +96,7 @@ fn ring(file: &TopologyFile, directory: &Directory, findings: &mut Vec<Finding>)
         return Vec::new();
     }
     let hosts = match &section.hosts {
-        Some(written) => directory.list(written, "hosts", findings),
+        Some(written) => directory.list(written, "shards.hosts", findings),
         None => directory.hosts().iter().map(|h| h.name.clone()).collect(),
     };
     let available = hosts.len();
@@ -153,13 +146,13 @@ fn members_per_group(file: &TopologyFile, available: usize, findings: &mut Vec<F
         );
         return 1;
     }
-    if members > MEMBERS_MAX {
+    if members > MEMBERS.1 {
         findings.push(
             Finding::error("too-many-members", written.span.clone(), format!("{members} members in a group are too many"))
-                .label(format!("{MEMBERS_MAX} at most"))
+                .label(format!("{} at most", MEMBERS.1))
                 .help("two or three members are usual; more shard groups add capacity, more members add copies"),
         );
-        return MEMBERS_MAX;
+        return MEMBERS.1;
     }
     // With no usable host at all, that is what is wrong, and it was said.
     if available > 0 && members as usize > available {
@@ -203,7 +196,7 @@ fn blocks(file: &TopologyFile, directory: &Directory, findings: &mut Vec<Finding
         let id = GroupId(id);
         // The same host twice in this list is the one way to put two members of a group on one host.
         let before = findings.len();
-        let listed = directory.list(&block.hosts, "hosts", findings);
+        let listed = directory.list(&block.hosts, "shard.hosts", findings);
         for finding in &mut findings[before..] {
             if finding.rule == "host-twice" {
                 finding.rule = "group-on-one-host";
@@ -225,10 +218,10 @@ fn blocks(file: &TopologyFile, directory: &Directory, findings: &mut Vec<Finding
 }
 
 fn too_many(members: usize, span: Option<Range<usize>>, findings: &mut Vec<Finding>) {
-    if members > MEMBERS_MAX as usize {
+    if members > MEMBERS.1 as usize {
         findings.push(
             Finding::error("too-many-members", span, format!("{members} members in a group are too many"))
-                .label(format!("{MEMBERS_MAX} at most"))
+                .label(format!("{} at most", MEMBERS.1))
                 .help("two or three members are usual"),
         );
     }

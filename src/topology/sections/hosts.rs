@@ -233,10 +233,6 @@ impl Directory {
         self.hosts
     }
 
-    pub(super) fn address(&self, name: &HostName) -> Option<Ipv4Addr> {
-        self.hosts.iter().find(|h| &h.name == name).map(|h| h.address)
-    }
-
     /// The first `count` hosts, spread over zones; fewer when there are fewer.
     pub(super) fn first(&self, count: usize) -> Vec<HostName> {
         let zones: Vec<&str> = self.hosts.iter().map(|h| h.zone.as_str()).collect();
@@ -250,7 +246,7 @@ impl Directory {
             findings.push(
                 Finding::error("empty-host-list", written.span.clone(), format!("{key} names no host"))
                     .label("at least one host is needed")
-                    .help(format!("write {key} = [{}], or leave the key out for its default", self.sample())),
+                    .help(format!("write hosts = [{}], or leave the key out for its default", self.sample())),
             );
         }
         let mut listed: Vec<HostName> = Vec::new();

@@ -90,10 +90,10 @@ fn bad_name(rule: &'static str, written: &At<String>, error: &NameError, example
 
 /// The nearest name to a text that is none; empty when nothing is left of it.
 fn suggest_name(text: &str) -> String {
-    let lower: String =
-        text.to_lowercase().chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).collect();
-    let start = lower.trim_start_matches(|c: char| !c.is_ascii_lowercase());
-    let cut: String = start.chars().take(NAME_MAX).collect();
+    let lower = text.to_lowercase();
+    let words = lower.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit()).filter(|w| !w.is_empty());
+    let joined = words.collect::<Vec<_>>().join("-");
+    let cut: String = joined.trim_start_matches(|c: char| !c.is_ascii_lowercase()).chars().take(NAME_MAX).collect();
     cut.trim_end_matches('-').to_owned()
 }
 

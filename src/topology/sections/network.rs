@@ -6,8 +6,9 @@ use std::ops::Range;
 use ipnet::Ipv4Net;
 
 use super::hosts::Directory;
-use crate::topology::file::{NetworkSection, TopologyFile};
+use crate::topology::file::{HostBlock, NetworkSection, TopologyFile};
 use crate::topology::finding::Finding;
+use crate::topology::limits::MTU;
 use crate::topology::model::{Network, Proxy, Vip};
 use crate::topology::span::At;
 
@@ -19,9 +20,6 @@ const SUBNET_PREFIX: (u8, u8) = (8, 28);
 
 /// VXLAN adds 50 bytes to each packet (14 Ethernet, 20 IPv4, 8 UDP, 8 VXLAN) of a usual 1500.
 const DEFAULT_MTU: u16 = 1450;
-
-/// Below 1280 some paths fragment every packet; above 8950 not even jumbo frames carry a VXLAN packet.
-const MTU: (u16, u16) = (1280, 8950);
 
 /// What Docker takes for itself unless it is told otherwise: Swarm's ingress network, and the bridges that every container of an
 /// overlay network also has a route to (Docker manual, "Networking overview" and "docker swarm init").
@@ -46,7 +44,7 @@ pub(super) fn read(file: &TopologyFile, directory: &Directory, proxies: &[Proxy]
     let section = &file.network;
     let before = findings.len();
     let subnets = subnets(section, findings);
-    let vip = vip(section, directory, proxies, findings);
+    let vip = vip(file, directory, proxies, findings);
     // Subnets that are wrong in themselves were replaced by defaults, whose overlaps would be news to nobody.
     if findings.len() == before {
         overlaps(&subnets, vip.as_ref(), file, findings);
@@ -56,6 +54,7 @@ pub(super) fn read(file: &TopologyFile, directory: &Directory, proxies: &[Proxy]
 }
 
 fn subnets(section: &NetworkSection, findings: &mut Vec<Finding>) -> [Subnet; 3] {
+    let before = findings.len();
     let default: Ipv4Net = DEFAULT_OVERLAY.parse().expect("the default range is a subnet");
     let written = section.overlay.as_ref();
     let overlay =
@@ -65,6 +64,7 @@ fn subnets(section: &NetworkSection, findings: &mut Vec<Finding>) -> [Subnet; 3]
     let keys = [("coordinator", &section.coordinator), ("worker", &section.worker), ("admin", &section.admin)];
     if let Some(written) = written
         && keys.iter().all(|(_, own)| own.is_some())
+        && findings.len() == before
     {
         findings.push(
             Finding::warning("unused-key", written.span.clone(), "network.overlay has no effect: all three subnets are named")
@@ -124,7 +124,8 @@ fn subnet(written: &At<String>, key: &str, (min, max): (u8, u8), findings: &mut 
     Some(net)
 }
 
-fn vip(section: &NetworkSection, directory: &Directory, proxies: &[Proxy], findings: &mut Vec<Finding>) -> Option<Vip> {
+fn vip(file: &TopologyFile, directory: &Directory, proxies: &[Proxy], findings: &mut Vec<Finding>) -> Option<Vip> {
+    let section = &file.network;
     let interface = interface(section, findings);
     let router_id = router_id(section, findings);
     let Some(written) = &section.vip else {
@@ -176,19 +177,21 @@ fn vip(section: &NetworkSection, directory: &Directory, proxies: &[Proxy], findi
         );
         return None;
     }
-    for proxy in proxies {
-        let Some(address) = directory.address(&proxy.host) else { continue };
-        if !net.trunc().contains(&address) {
-            findings.push(
-                Finding::error(
-                    "vip-outside-subnet",
-                    written.span.clone(),
-                    format!("the VIP is not in the network of {}", proxy.host),
-                )
-                .label(format!("{address} is not in {}: no packet for the VIP would arrive there", net.trunc()))
-                .help("choose a free address of the network that all proxy hosts share, with its prefix length"),
-            );
+    let network = net.trunc();
+    let outside = |host: &&At<HostBlock>| {
+        let is_proxy = proxies.iter().any(|p| p.host.as_str() == host.name.as_str());
+        is_proxy && host.address.parse::<Ipv4Addr>().is_ok_and(|a| !network.contains(&a))
+    };
+    let outside: Vec<&At<HostBlock>> = file.host.iter().filter(outside).collect();
+    if let Some(first) = outside.first() {
+        let message = format!("the VIP is not in the network of {}", first.name.value);
+        let mut finding = Finding::error("vip-outside-subnet", written.span.clone(), message)
+            .label(format!("no packet for {} would arrive at a host outside {network}", net.addr()))
+            .help("choose a free address of the network that all proxy hosts share, with its prefix length");
+        for host in outside {
+            finding = finding.also(host.address.span.clone(), format!("{:?} is outside", host.name.value));
         }
+        findings.push(finding);
     }
     Some(Vip { address: net, interface, router_id })
 }
@@ -199,7 +202,7 @@ fn interface(section: &NetworkSection, findings: &mut Vec<Finding>) -> String {
     let well_formed = !written.is_empty()
         && written.len() <= 15
         && !matches!(written.as_str(), "." | "..")
-        && written.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@'));
+        && written.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
     if !well_formed {
         findings.push(
             Finding::error("interface", written.span.clone(), format!("{:?} is not a network interface", written.value))
@@ -268,19 +271,6 @@ fn overlaps(subnets: &[Subnet; 3], vip: Option<&Vip>, file: &TopologyFile, findi
             continue;
         }
         seen.push(range);
-        for (own, whose) in DOCKERS_OWN {
-            if overlap(&range, &own.parse().expect("Docker's ranges are subnets")) {
-                findings.push(
-                    Finding::warning(
-                        "overlay-overlaps-docker",
-                        subnet.span.clone(),
-                        format!("the overlay range {range} overlaps {own}"),
-                    )
-                    .label(whose)
-                    .help("choose another range, such as network.overlay = \"10.20.0.0/24\""),
-                );
-            }
-        }
         let host = file.host.iter().find(|h| h.address.parse::<Ipv4Addr>().is_ok_and(|a| range.contains(&a)));
         let vip = vip.filter(|vip| overlap(&range, &vip.address.trunc())).zip(section.vip.as_ref());
         let (message, other, remark) = match (host, vip) {
@@ -294,7 +284,10 @@ fn overlaps(subnets: &[Subnet; 3], vip: Option<&Vip>, file: &TopologyFile, findi
                 written.span.clone(),
                 "its prefix length says which network the hosts are in",
             ),
-            (None, None) => continue,
+            (None, None) => {
+                dockers_own(subnet, findings);
+                continue;
+            }
         };
         let label = "containers could not reach the hosts";
         let finding = match &subnet.span {
@@ -302,5 +295,19 @@ fn overlaps(subnets: &[Subnet; 3], vip: Option<&Vip>, file: &TopologyFile, findi
             None => Finding::error("overlay-overlaps-hosts", other, message).label(label),
         };
         findings.push(finding.help("choose a range that the hosts' network does not use: network.overlay = \"10.20.0.0/24\""));
+    }
+}
+
+fn dockers_own(subnet: &Subnet, findings: &mut Vec<Finding>) {
+    let range = subnet.range;
+    for (own, whose) in DOCKERS_OWN {
+        if overlap(&range, &own.parse().expect("Docker's ranges are subnets")) {
+            let message = format!("the overlay range {range} overlaps {own}");
+            findings.push(
+                Finding::warning("overlay-overlaps-docker", subnet.span.clone(), message)
+                    .label(whose)
+                    .help("choose another range, such as network.overlay = \"10.20.0.0/24\""),
+            );
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::topology::file::{ParameterValue, PostgresSection, ResourceBlock, ResourcesSection};
 use crate::topology::finding::Finding;
+use crate::topology::limits::CPUS_MAX;
 use crate::topology::model::{Resources, Role};
 use crate::topology::span::At;
 use crate::topology::units::{parse_size, show_size};
@@ -13,9 +14,6 @@ const POSTGRES_MEMORY_MIN: u64 = 256 << 20;
 
 /// etcd, HAProxy and PgBouncer each run in less, but not in much less.
 const SERVICE_MEMORY_MIN: u64 = 64 << 20;
-
-/// Cores of the largest machines; a larger number is a mistake.
-const CPUS_MAX: f64 = 1024.0;
 
 /// Reads the limits of all roles.
 pub(super) fn resources(section: &ResourcesSection, findings: &mut Vec<Finding>) -> BTreeMap<Role, Resources> {
@@ -33,7 +31,7 @@ fn read(role: &str, block: &ResourceBlock, memory_min: u64, findings: &mut Vec<F
         let value = written.value;
         if !(value.is_finite() && value > 0.0 && value <= CPUS_MAX) {
             findings.push(
-                Finding::error("cpus", written.span.clone(), format!("{role} cannot have {value} cores"))
+                Finding::error("cpus", written.span.clone(), format!("resources.{role}.cpus cannot be {value}"))
                     .label("a number of cores above 0")
                     .help("write cpus = 2 or cpus = 0.5; leave the key out for no limit"),
             );
@@ -60,7 +58,7 @@ fn size(written: Option<&At<String>>, key: &str, findings: &mut Vec<Finding>) ->
         Ok(0) => {
             findings.push(
                 Finding::error("size", written.span.clone(), format!("{key} cannot be zero"))
-                    .help("leave the key out for no limit"),
+                    .help("leave the key out when there is nothing to say"),
             );
             None
         }

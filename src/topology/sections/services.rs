@@ -5,6 +5,7 @@ use crate::topology::file::{ImagesSection, PoolerSection, TopologyFile, VectorEn
 use crate::topology::finding::Finding;
 use crate::topology::ids::{HostName, MemberName};
 use crate::topology::images::{default_names, in_registry};
+use crate::topology::limits::{CLIENT_CONNECTIONS, POOL_SIZE};
 use crate::topology::model::{EtcdMember, Images, Pooler, Proxy, VectorEngine};
 use crate::topology::span::At;
 
@@ -16,13 +17,13 @@ const ETCD_MAX: usize = 5;
 pub(super) fn etcd(file: &TopologyFile, directory: &Directory, findings: &mut Vec<Finding>) -> Vec<EtcdMember> {
     let listed = match &file.etcd.hosts {
         Some(written) => {
-            let listed = directory.list(written, "hosts", findings);
+            let listed = directory.list(written, "etcd.hosts", findings);
             let count = written.len();
             if count > 0 && count.is_multiple_of(2) {
                 findings.push(
                     Finding::error("even-etcd", written.span.clone(), format!("etcd cannot have {count} members here"))
-                        .label(format!("{count} members survive no more losses than {}, and can be split in halves", count - 1))
-                        .help("name 1, 3 or 5 hosts"),
+                        .label(format!("{count} members survive no more losses than {}, and have one more to lose", count - 1))
+                        .help(if count == 2 { "name 1 host or 3" } else { "name 3 hosts or 5" }),
                 );
             } else if count > ETCD_MAX {
                 findings.push(
@@ -57,7 +58,7 @@ pub(super) fn proxies(file: &TopologyFile, directory: &Directory, findings: &mut
                         .help("name a second host"),
                 );
             }
-            directory.list(written, "hosts", findings)
+            directory.list(written, "proxy.hosts", findings)
         }
         None => directory.first(2),
     };
@@ -86,10 +87,10 @@ pub(super) fn pooler(section: &PoolerSection, findings: &mut Vec<Finding>) -> Po
         default_pool_size: number(&section.default_pool_size, 25),
     };
     let ranges = [
-        (&section.max_client_conn, "max_client_conn", 10, 100_000),
-        (&section.default_pool_size, "default_pool_size", 1, 1000),
+        (&section.max_client_conn, "max_client_conn", CLIENT_CONNECTIONS),
+        (&section.default_pool_size, "default_pool_size", POOL_SIZE),
     ];
-    for (written, key, min, max) in ranges {
+    for (written, key, (min, max)) in ranges {
         if let Some(written) = written
             && !(min..=max).contains(&written.value)
         {
