@@ -3,6 +3,8 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
+pub use crate::quantity::{bytes, millis};
+
 /// Shown where there is nothing to show.
 pub const MISSING: &str = "–";
 /// Shown where something exists but could not be seen.
@@ -39,44 +41,9 @@ pub fn render(table: &Table) -> String {
     text
 }
 
-/// A number of bytes for people: `0 B`, `512 B`, `1.5 MiB`.
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut value = count as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if value >= 100.0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
-/// Milliseconds for people: `12 ms`, `1.4 s`, `3 min`, `2 h`.
-pub fn millis(count: u64) -> String {
-    match count {
-        0..1_000 => format!("{count} ms"),
-        1_000..120_000 => format!("{:.1} s", count as f64 / 1000.0),
-        120_000..7_200_000 => format!("{} min", count / 60_000),
-        _ => format!("{} h", count / 3_600_000),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantities_are_short_and_have_units() {
-        assert_eq!(bytes(0), "0 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(950 * 1024 * 1024), "950 MiB");
-        assert_eq!(millis(999), "999 ms");
-        assert_eq!(millis(1400), "1.4 s");
-        assert_eq!(millis(180_000), "3 min");
-    }
 
     #[test]
     fn lines_have_no_trailing_blanks() {

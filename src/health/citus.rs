@@ -1,0 +1,116 @@
+//! Checks of Citus' metadata against Patroni: does pg_dist_node name today's leaders, and does every node have the metadata.
+//!
+//! Silent in clusters without Citus, except that they pass.
+
+use super::look::list;
+use super::{Finding, Look};
+use crate::observe::model::{CitusFacts, CitusNode, Probe};
+use crate::topology::model::Group;
+
+/// Subject of what concerns Citus as a whole.
+const CITUS: &str = "citus";
+
+/// pg_dist_node names the leader of every group as its primary, and nobody else.
+pub fn nodes(look: &Look<'_>) -> Vec<Finding> {
+    each(look, |group, facts| {
+        let primaries: Vec<&CitusNode> = facts.nodes.iter().filter(|n| n.group == group.id && n.role == "primary").collect();
+        let leader = match look.group(group) {
+            Ok(state) if !state.leader.is_empty() => &state.leader,
+            _ => {
+                return Finding::warn(group.id, "unknown: no leader to compare with", "see leader")
+                    .following(Some(format!("leader {}", group.id)));
+            }
+        };
+        let remedy = "wait for Patroni's next round; then `SELECT citus_update_node(…)` on the coordinator";
+        match primaries.as_slice() {
+            [] => Finding::fail(group.id, format!("not in pg_dist_node, {leader} leads"), remedy),
+            [node] if node.name != *leader => {
+                Finding::fail(group.id, format!("pg_dist_node says {}, {leader} leads", node.name), remedy)
+            }
+            [node] if !node.active => {
+                Finding::fail(group.id, format!("{} is not active", node.name), "SELECT citus_activate_node(…)")
+            }
+            [node] => Finding::pass(group.id, format!("{} with {} shards", node.name, node.shards)),
+            many => Finding::fail(group.id, format!("several primaries: {}", list(many.iter().map(|n| &n.name))), remedy),
+        }
+    })
+}
+
+/// Every primary node has synchronised metadata.
+pub fn metadata(look: &Look<'_>) -> Vec<Finding> {
+    each(look, |group, facts| {
+        let stale = |n: &&CitusNode| n.group == group.id && n.role == "primary" && !(n.has_metadata && n.metadata_synced);
+        match facts.nodes.iter().find(stale) {
+            Some(node) => Finding::fail(
+                group.id,
+                format!("{} has {} metadata", node.name, if node.has_metadata { "outdated" } else { "no" }),
+                "SELECT start_metadata_sync_to_all_nodes() on the coordinator",
+            ),
+            None if facts.nodes.iter().any(|n| n.group == group.id) => Finding::pass(group.id, "synchronised"),
+            None => Finding::warn(group.id, "unknown: not in pg_dist_node", "see citus-nodes")
+                .following(Some(format!("citus-nodes {}", group.id))),
+        }
+    })
+}
+
+fn each(look: &Look<'_>, judge: impl Fn(&Group, &CitusFacts) -> Finding) -> Vec<Finding> {
+    if look.topology.citus.is_none() {
+        return vec![Finding::pass(CITUS, "the topology has no shard groups")];
+    }
+    match &look.observed.citus {
+        Probe::Known(facts) => look.topology.groups.iter().map(|g| judge(g, facts)).collect(),
+        Probe::Failed(error) => {
+            let coordinators = crate::topology::GroupId::COORDINATOR;
+            let asked = look.topology.group(coordinators).map(|g| look.leader(g).is_ok()).unwrap_or(false);
+            let root = (!asked).then(|| format!("sql {coordinators}"));
+            vec![Finding::fail(CITUS, format!("unknown: {error}"), "see sql of the coordinator").following(root)]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::super::fixture::{self, verdict_of};
+    use super::*;
+    use crate::observe::model::{Observed, Probe};
+
+    fn with(change: impl Fn(&mut Observed), check: fn(&Look<'_>) -> Vec<Finding>) -> Vec<Finding> {
+        let (topology, mut observed) = fixture::healthy();
+        change(&mut observed);
+        check(&Look { topology: &topology, observed: &observed })
+    }
+
+    #[test]
+    fn metadata_must_name_todays_leader_once_and_actively() {
+        let fails = |change: fn(&mut Observed)| {
+            let findings = with(change, nodes);
+            assert_eq!(verdict_of(&findings, "shard-1"), Verdict::Fail, "{findings:?}");
+        };
+        fails(|o| fixture::node(o, 1).name = "worker-1-2".into());
+        fails(|o| fixture::node(o, 1).active = false);
+        fails(|o| fixture::citus(o).nodes.retain(|n| n.group.0 != 1));
+        fails(|o| {
+            let mut twin = fixture::node(o, 1).clone();
+            twin.name = "worker-1-2".into();
+            fixture::citus(o).nodes.push(twin);
+        });
+        let leaderless = with(|o| fixture::group(o, 1).leader.clear(), nodes);
+        assert_eq!(verdict_of(&leaderless, "shard-1"), Verdict::Warn);
+    }
+
+    #[test]
+    fn metadata_that_is_not_synchronised_fails() {
+        assert_eq!(verdict_of(&with(|o| fixture::node(o, 1).metadata_synced = false, metadata), "shard-1"), Verdict::Fail);
+        assert_eq!(verdict_of(&with(|o| fixture::node(o, 1).has_metadata = false, metadata), "shard-1"), Verdict::Fail);
+    }
+
+    #[test]
+    fn unknown_metadata_fails_and_no_citus_passes() {
+        assert_eq!(with(|o| o.citus = Probe::fail("coordinator-1", "timeout"), nodes)[0].verdict, Verdict::Fail);
+        let (mut topology, observed) = fixture::healthy();
+        topology.citus = None;
+        let look = Look { topology: &topology, observed: &observed };
+        assert_eq!(nodes(&look)[0].verdict, Verdict::Pass);
+    }
+}

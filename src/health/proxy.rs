@@ -1,0 +1,137 @@
+//! Checks of what clients connect to: HAProxy's backends and the virtual address.
+
+use super::look::list;
+use super::{Finding, Look};
+use crate::observe::model::{Probe, ProxyFacts};
+use crate::topology::MemberName;
+use crate::topology::model::Proxy;
+
+/// Every HAProxy answers, and each of its backends has a server.
+pub fn backends(look: &Look<'_>) -> Vec<Finding> {
+    let judge = |proxy: &Proxy| {
+        let name = service(proxy);
+        let facts = match facts(look, proxy) {
+            Ok(facts) => facts,
+            Err(reason) => {
+                return Finding::fail(&name, format!("unknown: {reason}"), format!("pgclusterctl logs {name}"))
+                    .following(look.lost_with([&proxy.host]));
+            }
+        };
+        let up = |backend: &str| facts.backends.get(backend).map_or(0, |s| s.values().filter(|s| is_up(s)).count());
+        let empty: Vec<&String> = facts.backends.keys().filter(|b| up(b) == 0).collect();
+        if facts.backends.is_empty() {
+            return Finding::fail(&name, "has no backends", "run `pgclusterctl up`");
+        }
+        if !empty.is_empty() {
+            let evidence = format!("no server is up in {}", list(&empty));
+            return Finding::fail(&name, evidence, format!("see leader; then `pgclusterctl logs {name}`"));
+        }
+        let counts = facts.backends.iter().map(|(name, servers)| format!("{name} {}/{}", up(name), servers.len()));
+        Finding::pass(&name, format!("servers up: {}", list(counts)))
+    };
+    look.topology.proxies.iter().map(judge).collect()
+}
+
+/// Exactly one proxy host holds the virtual address.
+pub fn vip(look: &Look<'_>) -> Vec<Finding> {
+    let Some(vip) = &look.topology.network.vip else {
+        return vec![Finding::pass("vip", "the topology has none; clients name the proxy hosts")];
+    };
+    let address = vip.address.addr();
+    let holders = vip_holders(look);
+    let unknown: Vec<&Proxy> = look.topology.proxies.iter().filter(|p| look.host(&p.host).is_err()).collect();
+    let unseen = list(unknown.iter().map(|p| &p.host));
+    vec![match (holders.as_slice(), unknown.is_empty()) {
+        ([one], true) => Finding::pass(address, format!("held by {one}")),
+        ([one], false) => {
+            Finding::warn(address, format!("held by {one}; unknown whether also by {unseen}"), "bring the host back")
+                .following(look.lost_with(unknown.iter().map(|p| &p.host)))
+        }
+        ([], true) => Finding::fail(
+            address,
+            "no host holds it: clients cannot connect",
+            "pgclusterctl logs keepalived-1: which part of the local path fails its script",
+        ),
+        ([], false) => {
+            let remedy = "bring a proxy host back; `pgclusterctl logs keepalived-1` on those that answer";
+            Finding::fail(address, format!("no host that answers holds it; unknown: {unseen}"), remedy)
+        }
+        (several, _) => Finding::fail(
+            address,
+            format!("held by {} at once", list(several)),
+            "let VRRP (IP protocol 112) pass between the proxy hosts; is router_id used by another cluster?",
+        ),
+    }]
+}
+
+/// Proxy hosts that carry the virtual address, as the hosts' own interfaces say.
+pub fn vip_holders<'a>(look: &Look<'a>) -> Vec<&'a crate::topology::HostName> {
+    let Some(vip) = &look.topology.network.vip else { return Vec::new() };
+    let carries =
+        |p: &&Proxy| look.host(&p.host).is_ok_and(|facts| facts.addresses.values().flatten().any(|a| *a == vip.address.addr()));
+    look.topology.proxies.iter().filter(carries).map(|p| &p.host).collect()
+}
+
+/// Name of a proxy's HAProxy service.
+pub fn service(proxy: &Proxy) -> String {
+    format!("haproxy-{}", proxy.ordinal)
+}
+
+/// What HAProxy said, or why it said nothing.
+pub fn facts<'a>(look: &Look<'a>, proxy: &Proxy) -> Result<&'a ProxyFacts, String> {
+    let name = MemberName::new(&service(proxy)).map_err(|e| e.to_string())?;
+    match look.observed.proxies.get(&name) {
+        Some(Probe::Known(facts)) => Ok(facts),
+        Some(Probe::Failed(error)) => Err(error.reason.clone()),
+        None => Err("was not asked".into()),
+    }
+}
+
+/// HAProxy writes `UP`, and `UP 1/3` while a change is on its way.
+pub fn is_up(status: &str) -> bool {
+    status.starts_with("UP")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::super::fixture::{self, verdict_of};
+    use super::*;
+    use crate::observe::model::{Observed, Probe};
+
+    fn with(change: impl Fn(&mut Observed), check: fn(&Look<'_>) -> Vec<Finding>) -> Vec<Finding> {
+        let (topology, mut observed) = fixture::healthy();
+        change(&mut observed);
+        check(&Look { topology: &topology, observed: &observed })
+    }
+
+    #[test]
+    fn a_backend_without_servers_and_a_silent_proxy_fail() {
+        let empty = |o: &mut Observed| {
+            let backend = fixture::proxy(o, "haproxy-1").backends.values_mut().next().expect("a backend");
+            backend.values_mut().for_each(|s| *s = "DOWN".into());
+        };
+        assert_eq!(verdict_of(&with(empty, backends), "haproxy-1"), Verdict::Fail);
+        let bare = with(|o| fixture::proxy(o, "haproxy-1").backends.clear(), backends);
+        assert_eq!(verdict_of(&bare, "haproxy-1"), Verdict::Fail);
+        let silent =
+            with(|o| drop(o.proxies.insert(fixture::member("haproxy-2"), Probe::fail("haproxy-2", "timeout"))), backends);
+        assert_eq!(verdict_of(&silent, "haproxy-2"), Verdict::Fail);
+    }
+
+    #[test]
+    fn the_address_is_held_once_or_fails() {
+        let held = |hosts: &'static [&'static str]| with(move |o| fixture::hold_vip(o, hosts), vip)[0].verdict;
+        assert_eq!(held(&["host2"]), Verdict::Pass);
+        assert_eq!(held(&[]), Verdict::Fail);
+        assert_eq!(held(&["host1", "host2"]), Verdict::Fail);
+    }
+
+    #[test]
+    fn with_a_proxy_host_lost_once_cannot_be_proved() {
+        let (topology, mut observed) = fixture::healthy();
+        fixture::lose_host(&topology, &mut observed, "host2");
+        let findings = vip(&Look { topology: &topology, observed: &observed });
+        assert_eq!((findings[0].verdict, findings[0].follows_from.as_str()), (Verdict::Warn, "host host2"));
+    }
+}
