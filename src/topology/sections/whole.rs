@@ -37,10 +37,10 @@ fn room(file: &TopologyFile, topology: &Topology, findings: &mut Vec<Finding>) {
     let (etcd, proxies) = (topology.etcd.len(), topology.proxies.len());
     let section = &file.network;
     let subnets = [
-        // HAProxy and PgBouncer each take an address.
-        ("coordinator", topology.network.coordinator, &section.coordinator, etcd + coordinators + 2 * proxies),
+        // HAProxy joins the coordinators' network; PgBouncer reaches them through HAProxy on the admin network.
+        ("coordinator", topology.network.coordinator, &section.coordinator, etcd + coordinators + proxies),
         ("worker", topology.network.worker, &section.worker, etcd + coordinators + workers),
-        ("admin", topology.network.admin, &section.admin, etcd + coordinators + workers + 2 * proxies),
+        ("admin", topology.network.admin, &section.admin, 2 * proxies),
     ];
     // Quarters of one range are one mistake; the fullest of them says how large the range must be.
     let mut cut: Option<(usize, Finding)> = None;
