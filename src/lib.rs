@@ -13,5 +13,6 @@ pub mod observe;
 pub mod output;
 pub mod plan;
 pub mod quantity;
+pub mod remote;
 pub mod templates;
 pub mod topology;

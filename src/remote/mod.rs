@@ -1,0 +1,9 @@
+//! Concrete clients for what is out there: hosts, Docker daemons, containers, etcd, PostgreSQL, Patroni, HAProxy.
+//!
+//! Everything runs over one SSH session per host; nothing but sshd has to be reachable. Collectors (`observe`) and steps call
+//! these clients; the clients return domain types, decide nothing and print nothing.
+
+pub mod docker;
+pub mod exec;
+pub mod hostkey;
+pub mod ssh;
