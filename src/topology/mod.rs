@@ -23,7 +23,7 @@ pub mod units;
 pub use finding::{Finding, Severity};
 pub use ids::{ClusterName, GroupId, HostName, MemberName};
 pub use model::Topology;
-pub use resolve::{TopologyError, load, parse};
+pub use resolve::{Loaded, TopologyError, load, load_with_warnings, parse};
 
 /// A topology of `examples/` by name, e.g. `three-hosts`: what tests of all modules start from.
 ///

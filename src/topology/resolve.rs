@@ -88,11 +88,27 @@ impl Failure for TopologyError {
     }
 }
 
-/// Reads and resolves a topology file. Warnings are dropped: `topology check` shows them, with [`parse`].
+/// A topology with the text it was read from and what the operator should know about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The resolved topology.
+    pub topology: Topology,
+    /// Warnings in the order of the file; never an error.
+    pub warnings: Vec<Finding>,
+    /// What was read, for [`finding::render`] and [`finding::views`].
+    pub text: String,
+}
+
+/// Reads and resolves a topology file, and drops the warnings: for callers that show none.
 pub fn load(path: &Path) -> Result<Topology, TopologyError> {
+    load_with_warnings(path).map(|loaded| loaded.topology)
+}
+
+/// Reads and resolves a topology file.
+pub fn load_with_warnings(path: &Path) -> Result<Loaded, TopologyError> {
     let text = std::fs::read_to_string(path).map_err(|source| TopologyError::Read { path: path.to_owned(), source })?;
     match parse(&text, path) {
-        Ok((topology, _warnings)) => Ok(topology),
+        Ok((topology, warnings)) => Ok(Loaded { topology, warnings, text }),
         Err(findings) => Err(TopologyError::Invalid { path: path.to_owned(), text, findings }),
     }
 }
