@@ -1,0 +1,34 @@
+//! A running container of the cluster: who it is and the daemon that runs it.
+
+use std::collections::HashMap;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::query_parameters::ListContainersOptionsBuilder;
+
+use crate::topology::ids::{ClusterName, HostName};
+
+/// A running container of the cluster.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// The daemon.
+    pub docker: Docker,
+    /// Its host.
+    pub host: HostName,
+    /// Service name inside the stack, e.g. `worker-1-2`.
+    pub name: String,
+    /// Container id.
+    pub id: String,
+}
+
+/// Label that Swarm gives every container of a service.
+const SERVICE_LABEL: &str = "com.docker.swarm.service.name";
+
+/// The running container of a service on this daemon; the newest where an old one is still stopping.
+pub async fn find(docker: &Docker, host: &HostName, cluster: &ClusterName, service: &str) -> Result<Option<Container>, Error> {
+    let filters = HashMap::from([("label", vec![format!("{SERVICE_LABEL}={cluster}_{service}")])]);
+    let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+    let running = docker.list_containers(Some(options)).await?;
+    let newest = running.into_iter().max_by_key(|c| c.created).and_then(|c| c.id);
+    Ok(newest.map(|id| Container { docker: docker.clone(), host: host.clone(), name: service.to_owned(), id }))
+}

@@ -1,0 +1,75 @@
+//! Patroni's REST interface, from inside the member's container: the login it wants stays there.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::container::Container;
+use super::exec;
+
+/// Why Patroni did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PatroniError {
+    /// The command in the container failed.
+    #[error("{member}: its REST interface cannot be asked")]
+    Exec {
+        /// The member.
+        member: String,
+        /// Why.
+        #[source]
+        source: bollard::errors::Error,
+    },
+    /// The REST interface did not answer.
+    #[error("{member}: Patroni does not answer: {words}")]
+    Silent {
+        /// The member.
+        member: String,
+        /// What was seen instead.
+        words: String,
+    },
+    /// Patroni said no.
+    #[error("{member}: {words} (HTTP {status})")]
+    Rejected {
+        /// The member.
+        member: String,
+        /// HTTP status.
+        status: u16,
+        /// Its words.
+        words: String,
+    },
+}
+
+/// Asks the leader to hand over to a standby. Returns once Patroni says that it is done.
+pub async fn switchover(member: &Container, leader: &str, candidate: &str) -> Result<(), PatroniError> {
+    request(member, "POST", "/switchover", &json!({ "leader": leader, "candidate": candidate })).await.map(drop)
+}
+
+/// Makes a member the leader although the leader is lost or not to be trusted.
+pub async fn failover(member: &Container, candidate: &str) -> Result<(), PatroniError> {
+    request(member, "POST", "/failover", &json!({ "candidate": candidate })).await.map(drop)
+}
+
+/// Restarts PostgreSQL of this member, if settings wait for it.
+pub async fn restart(member: &Container) -> Result<(), PatroniError> {
+    request(member, "POST", "/restart", &json!({ "restart_pending": true })).await.map(drop)
+}
+
+/// One request; the answer's text when its status is 2xx. `patroni-api` is part of the node image: it reads the login from
+/// the container's secret, the body from stdin, and prints the status on the first line.
+async fn request(member: &Container, method: &str, path: &str, body: &Value) -> Result<String, PatroniError> {
+    let name = || member.name.clone();
+    let argv = ["patroni-api", method, path];
+    let output = exec::run(&member.docker, &member.id, "", &argv, Bytes::from(body.to_string()))
+        .await
+        .map_err(|source| PatroniError::Exec { member: name(), source })?;
+    let text = output.text();
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let words = rest.trim().to_owned();
+    match first.trim().parse::<u16>() {
+        Ok(200..=299) => Ok(words),
+        Ok(status) if status > 0 => Err(PatroniError::Rejected { member: name(), status, words }),
+        _ => {
+            let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Err(PatroniError::Silent { member: name(), words })
+        }
+    }
+}

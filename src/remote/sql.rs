@@ -1,0 +1,77 @@
+//! SQL as postgres, through the relay: no password, no open port.
+
+use std::time::Duration;
+
+use tokio_postgres::{Client, Config, NoTls, Row};
+
+use super::container::Container;
+use super::relay;
+
+/// A server that does not greet within this time is taken for gone.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Why SQL failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlError {
+    /// The relay could not be made.
+    #[error("{member}: the relay to PostgreSQL failed")]
+    Relay {
+        /// The member.
+        member: String,
+        /// Why.
+        #[source]
+        source: bollard::errors::Error,
+    },
+    /// PostgreSQL said no, or the connection broke.
+    #[error("{member}: {}", words(source))]
+    Postgres {
+        /// The member.
+        member: String,
+        /// Why.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// No answer in time.
+    #[error("{member}: PostgreSQL did not answer within {} ms", after.as_millis())]
+    Timeout {
+        /// The member.
+        member: String,
+        /// The limit.
+        after: Duration,
+    },
+}
+
+/// tokio-postgres says only "db error"; PostgreSQL's words are in its source.
+fn words(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |db| format!("{} (SQLSTATE {})", db.message(), db.code().code()))
+}
+
+/// Connects to `database` of a member as postgres.
+pub async fn connect_to(member: &Container, database: &str) -> Result<Client, SqlError> {
+    let name = || member.name.clone();
+    let connecting = async {
+        let stream = relay::postgres(member).await.map_err(|source| SqlError::Relay { member: name(), source })?;
+        let mut config = Config::new();
+        config.user("postgres").dbname(database).application_name("pgclusterctl");
+        let (client, connection) =
+            config.connect_raw(stream, NoTls).await.map_err(|source| SqlError::Postgres { member: name(), source })?;
+        // Ends when the client is dropped; its errors show in the client's next query.
+        tokio::spawn(connection);
+        Ok(client)
+    };
+    tokio::time::timeout(CONNECT, connecting).await.unwrap_or(Err(SqlError::Timeout { member: name(), after: CONNECT }))
+}
+
+/// Connects to the maintenance database of a member as postgres.
+pub async fn connect(member: &Container) -> Result<Client, SqlError> {
+    connect_to(member, "postgres").await
+}
+
+/// Rows of a query, within a deadline.
+pub async fn rows(member: &Container, client: &Client, sql: &str, limit: Duration) -> Result<Vec<Row>, SqlError> {
+    let name = || member.name.clone();
+    match tokio::time::timeout(limit, client.query(sql, &[])).await {
+        Ok(result) => result.map_err(|source| SqlError::Postgres { member: name(), source }),
+        Err(_) => Err(SqlError::Timeout { member: name(), after: limit }),
+    }
+}
