@@ -7,6 +7,7 @@ pub mod container;
 pub mod docker;
 pub mod etcd;
 pub mod exec;
+pub mod fleet;
 pub mod hostkey;
 pub mod patroni;
 pub mod relay;

@@ -283,6 +283,28 @@ impl Topology {
         self.members().find(|m| m.name.as_str() == name)
     }
 
+    /// What clients connect to: the VIP, or the first proxy host where there is none.
+    pub fn client_address(&self) -> Ipv4Addr {
+        match &self.network.vip {
+            Some(vip) => vip.address.addr(),
+            None => self.host(&self.proxies[0].host).address,
+        }
+    }
+
+    /// Every service by its name inside the stack, with its host.
+    pub fn services(&self) -> BTreeMap<String, HostName> {
+        let mut services = BTreeMap::new();
+        services.extend(self.etcd.iter().map(|m| (m.name.to_string(), m.host.clone())));
+        services.extend(self.members().map(|m| (m.name.to_string(), m.host.clone())));
+        for proxy in &self.proxies {
+            let keepalived = self.network.vip.iter().map(|_| "keepalived");
+            for kind in ["haproxy", "pgbouncer"].into_iter().chain(keepalived) {
+                services.insert(format!("{kind}-{}", proxy.ordinal), proxy.host.clone());
+            }
+        }
+        services
+    }
+
     /// etcd prefix of a group's Patroni keys, with a slash at its end: `/service/<scope>/<group>/`, without the group part
     /// in clusters without Citus (Patroni's own layout).
     pub fn dcs_prefix(&self, group: GroupId) -> String {

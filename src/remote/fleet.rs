@@ -1,0 +1,207 @@
+//! Connections to all hosts of a topology. A host that does not answer is a value in it, never a reason to stop looking at
+//! the others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bollard::Docker;
+use futures_util::future::join_all;
+
+use super::container::{self, Container};
+use super::docker;
+use super::etcd::{Etcd, EtcdError};
+use super::ssh::{Ssh, SshError, SshOptions, SshTarget};
+use crate::error::{Exit, Failure};
+use crate::topology::Topology;
+use crate::topology::ids::HostName;
+
+/// A daemon that does not say who it is within this time is not waited for.
+const ASK: Duration = Duration::from_secs(2);
+
+/// A connected host.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// The host.
+    pub host: HostName,
+    /// Its SSH session.
+    pub ssh: Ssh,
+    /// Its Docker daemon, through that session.
+    pub docker: Docker,
+}
+
+/// Connections to all hosts of a topology.
+#[derive(Debug)]
+pub struct Fleet {
+    hosts: BTreeMap<HostName, Result<Link, SshError>>,
+}
+
+/// Why a connection is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// Hosts did not answer or refused the login; all of them at once.
+    #[error("{}", failures.join("\n  "))]
+    Unreachable {
+        /// One line per host.
+        failures: Vec<String>,
+        /// What to do about them.
+        hints: Vec<String>,
+    },
+    /// No host that answers is a manager of a Swarm.
+    #[error("no host that answers is a manager of a Swarm with a working control plane")]
+    NoManager,
+    /// The service has no running container.
+    #[error("{service} does not run on {host}")]
+    NotRunning {
+        /// Service name inside the stack.
+        service: String,
+        /// Where it should.
+        host: HostName,
+    },
+    /// There is no such service in the topology.
+    #[error("the topology has no {service}; it has {known}")]
+    Unknown {
+        /// As asked for.
+        service: String,
+        /// What there is.
+        known: String,
+    },
+    /// A daemon did not answer.
+    #[error("{host}: its Docker daemon does not answer")]
+    Docker {
+        /// The host.
+        host: HostName,
+        /// Its words.
+        #[source]
+        source: bollard::errors::Error,
+    },
+    /// No etcd member could be asked.
+    #[error("no etcd member answers: {0}")]
+    NoEtcd(String),
+}
+
+impl Failure for FleetError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Unknown { .. } => Exit::Usage,
+            _ => Exit::Unreachable,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Unreachable { hints, .. } => hints.clone(),
+            Self::NoManager => vec!["run `pgclusterctl init`; if the Swarm lost its majority, start its manager hosts".into()],
+            Self::NotRunning { .. } => vec!["`pgclusterctl status` shows what runs; `pgclusterctl up` starts what does not".into()],
+            Self::Docker { .. } | Self::NoEtcd(_) => vec!["`pgclusterctl status` shows what answers".into()],
+            Self::Unknown { .. } => Vec::new(),
+        }
+    }
+}
+
+impl Fleet {
+    /// Connects to all hosts at the same time.
+    pub async fn connect(topology: &Topology) -> Self {
+        let options = SshOptions::default();
+        let connections = topology.hosts.iter().map(|host| async move {
+            let target = SshTarget::from(host);
+            let link = Ssh::connect(&target, &options).await.and_then(|ssh| {
+                let docker = docker::connect(&ssh).map_err(|e| SshError::Local {
+                    host: host.name.clone(),
+                    what: "make a client for its Docker daemon",
+                    source: std::io::Error::other(e),
+                })?;
+                Ok(Link { host: host.name.clone(), ssh, docker })
+            });
+            (host.name.clone(), link)
+        });
+        Self { hosts: join_all(connections).await.into_iter().collect() }
+    }
+
+    /// The connection to a host.
+    pub fn link(&self, host: &HostName) -> Result<&Link, FleetError> {
+        match self.hosts.get(host) {
+            Some(Ok(link)) => Ok(link),
+            Some(Err(error)) => Err(unreachable([error])),
+            None => Err(FleetError::Unknown { service: host.to_string(), known: self.names() }),
+        }
+    }
+
+    /// All hosts that answered.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.hosts.values().filter_map(|link| link.as_ref().ok())
+    }
+
+    /// All hosts that did not.
+    pub fn failures(&self) -> impl Iterator<Item = (&HostName, &SshError)> {
+        self.hosts.iter().filter_map(|(host, link)| Some((host, link.as_ref().err()?)))
+    }
+
+    /// An error that names every host that did not answer.
+    pub fn require_all(&self) -> Result<(), FleetError> {
+        if self.failures().next().is_none() {
+            return Ok(());
+        }
+        Err(unreachable(self.failures().map(|(_, error)| error)))
+    }
+
+    /// A host that answers and is a Swarm manager with a working control plane; the first in the topology's order.
+    pub async fn manager(&self) -> Result<&Link, FleetError> {
+        let asked = self.links().map(|link| async move {
+            let info = tokio::time::timeout(ASK, link.docker.info()).await.ok()?.ok()?;
+            info.swarm?.control_available?.then_some(link)
+        });
+        join_all(asked).await.into_iter().flatten().next().ok_or(FleetError::NoManager)
+    }
+
+    /// The running container of a service.
+    pub async fn member(&self, topology: &Topology, service: &str) -> Result<Container, FleetError> {
+        let known = topology.services();
+        let Some(host) = known.get(service) else {
+            let known = known.into_keys().collect::<Vec<_>>().join(", ");
+            return Err(FleetError::Unknown { service: service.to_owned(), known });
+        };
+        let link = self.link(host)?;
+        let found = container::find(&link.docker, host, &topology.name, service).await;
+        let found = found.map_err(|source| FleetError::Docker { host: host.clone(), source })?;
+        found.ok_or_else(|| FleetError::NotRunning { service: service.to_owned(), host: host.clone() })
+    }
+
+    /// A connection to an etcd member that has a quorum behind it.
+    pub async fn etcd(&self, topology: &Topology) -> Result<Etcd, FleetError> {
+        let mut reasons = Vec::new();
+        for member in &topology.etcd {
+            let container = match self.member(topology, member.name.as_str()).await {
+                Ok(container) => container,
+                Err(error) => {
+                    reasons.push(error.to_string());
+                    continue;
+                }
+            };
+            match healthy(&container).await {
+                Ok(etcd) => return Ok(etcd),
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        Err(FleetError::NoEtcd(reasons.join("; ")))
+    }
+
+    fn names(&self) -> String {
+        self.hosts.keys().map(HostName::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A member that answers a read which the quorum has to confirm.
+async fn healthy(container: &Container) -> Result<Etcd, EtcdError> {
+    let etcd = Etcd::connect(container).await?;
+    etcd.get("/health").await?;
+    Ok(etcd)
+}
+
+fn unreachable<'a>(errors: impl IntoIterator<Item = &'a SshError>) -> FleetError {
+    let (mut failures, mut hints) = (Vec::new(), Vec::new());
+    for error in errors {
+        failures.push(error.to_string());
+        hints.extend(error.hints().into_iter().filter(|hint| !hints.contains(hint)).collect::<Vec<_>>());
+    }
+    FleetError::Unreachable { failures, hints }
+}
