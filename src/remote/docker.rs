@@ -38,7 +38,8 @@ async fn send(ssh: Ssh, mut request: BollardRequest) -> Result<Response<Incoming
     // A request to a socket names no host; HTTP/1.1 wants the header all the same.
     request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("docker"));
     if let Some(path) = request.uri().path_and_query() {
-        *request.uri_mut() = path.as_str().parse().map_err(|e| Error::IOError { err: std::io::Error::other(format!("{e}")) })?;
+        *request.uri_mut() =
+            path.as_str().parse().map_err(|e| Error::IOError { err: std::io::Error::other(format!("{e}")) })?;
     }
     Ok(sender.send_request(request).await?)
 }

@@ -187,8 +187,9 @@ impl Names {
 
     fn contain(&self, name: &str) -> bool {
         match self {
-            Self::Hashed { salt, hash } => Hmac::<Sha1>::new_from_slice(salt)
-                .is_ok_and(|mac| mac.chain_update(name.as_bytes()).verify_slice(hash).is_ok()),
+            Self::Hashed { salt, hash } => {
+                Hmac::<Sha1>::new_from_slice(salt).is_ok_and(|mac| mac.chain_update(name.as_bytes()).verify_slice(hash).is_ok())
+            }
             Self::Patterns(patterns) => {
                 let name = name.to_ascii_lowercase();
                 let hit = |pattern: &str| matches(pattern.as_bytes(), name.as_bytes());
@@ -213,7 +214,8 @@ pub fn preferred_algorithms(known: &[&str]) -> String {
     const ALL: [&str; 6] =
         ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512", "rsa-sha2-256"];
     // An `ssh-rsa` key signs by any of the rsa algorithms.
-    let is_known = |algorithm: &str| known.iter().any(|kind| *kind == algorithm || (*kind == "ssh-rsa" && algorithm.starts_with("rsa-")));
+    let is_known =
+        |algorithm: &str| known.iter().any(|kind| *kind == algorithm || (*kind == "ssh-rsa" && algorithm.starts_with("rsa-")));
     let (first, then): (Vec<&str>, Vec<&str>) = ALL.into_iter().partition(|algorithm| is_known(algorithm));
     [first, then].concat().join(",")
 }
@@ -256,14 +258,20 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for bad in ["", "ssh-ed25519", "ssh-ed25519 !!!", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"] {
+        for bad in [
+            "",
+            "ssh-ed25519",
+            "ssh-ed25519 !!!",
+            "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
+        ] {
             assert_eq!(HostKey::parse(bad), None, "{bad:?}");
         }
     }
 
     #[test]
     fn names_patterns_and_ports_are_told_apart() {
-        let file = format!("# comment\n\n10.0.0.10,host1 {ED25519} root@host1\n[10.0.0.10]:2222 {OTHER}\n*.lan,!bad.lan {OTHER}\n");
+        let file =
+            format!("# comment\n\n10.0.0.10,host1 {ED25519} root@host1\n[10.0.0.10]:2222 {OTHER}\n*.lan,!bad.lan {OTHER}\n");
         let known = KnownHosts::parse(&file);
         assert_eq!(known.check(&entry_name("10.0.0.10", 22), &key(ED25519)), Verdict::Trusted);
         assert_eq!(known.check(&entry_name("10.0.0.10", 22), &key(OTHER)), Verdict::Changed(3));

@@ -233,8 +233,14 @@ impl Failure for SshError {
             Self::UnknownHostKey(unknown) => {
                 let file = unknown.known_hosts.display();
                 return vec![
-                    format!("compare the fingerprint with `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` on {} itself", unknown.host),
-                    format!("then add this line to {file}, or pin the key as host_key in the topology:\n    {}", unknown.line()),
+                    format!(
+                        "compare the fingerprint with `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` on {} itself",
+                        unknown.host
+                    ),
+                    format!(
+                        "then add this line to {file}, or pin the key as host_key in the topology:\n    {}",
+                        unknown.line()
+                    ),
                 ];
             }
             Self::ChangedHostKey { known_hosts: Some(file), name, .. } => format!(

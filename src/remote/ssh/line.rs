@@ -118,7 +118,12 @@ impl Flow {
 }
 
 impl Line {
-    pub(super) fn new(channel: Channel, pipe: UnixStream, clean: Arc<AtomicBool>, exit: Option<oneshot::Sender<Exited>>) -> Self {
+    pub(super) fn new(
+        channel: Channel,
+        pipe: UnixStream,
+        clean: Arc<AtomicBool>,
+        exit: Option<oneshot::Sender<Exited>>,
+    ) -> Self {
         Self::with(channel, Some(pipe), clean, exit)
     }
 
@@ -363,8 +368,7 @@ impl Line {
     /// What to watch on the local side; `None` where nothing there can matter.
     pub(super) fn sides(&self) -> Option<Sides> {
         self.pipe.as_ref()?;
-        let sides =
-            Sides { read: !self.from_local.ended && self.from_local.is_empty(), write: !self.from_remote.is_empty() };
+        let sides = Sides { read: !self.from_local.ended && self.from_local.is_empty(), write: !self.from_remote.is_empty() };
         // After the end from the host a hang-up is no news, but poll(2) would report it for ever.
         (sides.read || sides.write || !(self.from_remote.told || self.hung_up)).then_some(sides)
     }

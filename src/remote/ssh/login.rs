@@ -69,7 +69,8 @@ impl Login<'_> {
         let mut session = Session::new().map_err(|error| self.handshake_error(&error))?;
         session.set_tcp_stream(stream);
         session.set_timeout(self.left_ms());
-        let set = |method, preference: &str| session.method_pref(method, preference).map_err(|error| self.handshake_error(&error));
+        let set =
+            |method, preference: &str| session.method_pref(method, preference).map_err(|error| self.handshake_error(&error));
         set(MethodType::HostKey, &trusted.algorithms(&name))?;
         set(MethodType::CryptCs, CIPHERS)?;
         set(MethodType::CryptSc, CIPHERS)?;
@@ -77,7 +78,10 @@ impl Login<'_> {
 
         let shown = session.host_key().and_then(|(blob, _)| HostKey::from_blob(blob));
         let Some(shown) = shown else {
-            return Err(SshError::Handshake { host: target.host.clone(), reason: "the server showed no usable host key".into() });
+            return Err(SshError::Handshake {
+                host: target.host.clone(),
+                reason: "the server showed no usable host key".into(),
+            });
         };
         trusted.verify(target, name, shown)?;
         Ok(session)
@@ -108,7 +112,9 @@ impl Login<'_> {
         }
         session.set_timeout(self.left_ms());
         session.userauth_pubkey_file(&self.target.user, None, path, None).map_err(|error| match error.code() {
-            ErrorCode::Session(AUTHENTICATION_FAILED | PUBLICKEY_UNVERIFIED) => self.refused(session, &path.display().to_string()),
+            ErrorCode::Session(AUTHENTICATION_FAILED | PUBLICKEY_UNVERIFIED) => {
+                self.refused(session, &path.display().to_string())
+            }
             ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => self.timeout(),
             _ => identity(error.message().to_owned()),
         })
@@ -128,7 +134,11 @@ impl Login<'_> {
             keys.retain(|key| Some(key.blob()) == only);
         }
         if keys.is_empty() {
-            return Err(ByAgent::Unusable(if only.is_some() { "it holds other keys".into() } else { "it holds no keys".into() }));
+            return Err(ByAgent::Unusable(if only.is_some() {
+                "it holds other keys".into()
+            } else {
+                "it holds no keys".into()
+            }));
         }
         for key in &keys {
             session.set_timeout(self.left_ms());
@@ -187,12 +197,14 @@ impl Trusted {
     fn of(target: &SshTarget, _name: &str) -> Result<Self, SshError> {
         let host = || target.host.clone();
         match &target.host_key {
-            Some(text) => HostKey::parse(text)
-                .map(Self::Pinned)
-                .ok_or_else(|| SshError::PinnedKey { host: host(), text: text.clone() }),
-            None => KnownHosts::load(&target.known_hosts)
-                .map(Self::File)
-                .map_err(|source| SshError::KnownHosts { host: host(), path: target.known_hosts.clone(), source }),
+            Some(text) => {
+                HostKey::parse(text).map(Self::Pinned).ok_or_else(|| SshError::PinnedKey { host: host(), text: text.clone() })
+            }
+            None => KnownHosts::load(&target.known_hosts).map(Self::File).map_err(|source| SshError::KnownHosts {
+                host: host(),
+                path: target.known_hosts.clone(),
+                source,
+            }),
         }
     }
 
@@ -293,7 +305,8 @@ mod tests {
             bytes.extend(1u32.to_be_bytes());
             bytes.extend((6u32).to_be_bytes());
             bytes.extend(b"public");
-            let text = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----\n", STANDARD.encode(bytes));
+            let text =
+                format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----\n", STANDARD.encode(bytes));
             assert_eq!(Passphrase::of(&text), expected);
         }
     }

@@ -194,7 +194,8 @@ impl Ssh {
         let lost = Arc::new(OnceLock::new());
         let (reply, answer) = oneshot::channel();
 
-        let thread = Thread { target: target.clone(), options: *options, bell: thread_bell, commands: receiver, lost: lost.clone() };
+        let thread =
+            Thread { target: target.clone(), options: *options, bell: thread_bell, commands: receiver, lost: lost.clone() };
         std::thread::Builder::new()
             .name(format!("ssh {}", target.host))
             .spawn(move || thread.run(reply))

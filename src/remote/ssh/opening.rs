@@ -48,7 +48,12 @@ pub(super) enum Opened {
 }
 
 impl Opening {
-    pub(super) fn new(purpose: Purpose, local: UnixStream, clean: Arc<AtomicBool>, reply: oneshot::Sender<Result<(), String>>) -> Self {
+    pub(super) fn new(
+        purpose: Purpose,
+        local: UnixStream,
+        clean: Arc<AtomicBool>,
+        reply: oneshot::Sender<Result<(), String>>,
+    ) -> Self {
         Self { purpose, local: Some((local, clean)), reply: Some(reply), channel: None, begun: false }
     }
 

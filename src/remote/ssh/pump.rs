@@ -68,7 +68,13 @@ enum Anchor {
 }
 
 impl Pump {
-    pub(super) fn new(session: Session, socket: TcpStream, bell: OwnedFd, commands: Receiver<Command>, lost: Arc<OnceLock<String>>) -> Self {
+    pub(super) fn new(
+        session: Session,
+        socket: TcpStream,
+        bell: OwnedFd,
+        commands: Receiver<Command>,
+        lost: Arc<OnceLock<String>>,
+    ) -> Self {
         session.set_blocking(false);
         Self {
             session,
@@ -222,7 +228,9 @@ impl Pump {
         let mut hung_up = Vec::new();
         let state = {
             let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN), PollFd::new(&self.socket, socket)];
-            fds.extend(self.lines.values().filter_map(|line| Some(PollFd::from_borrowed_fd(line.pipe()?, line.sides()?.flags()))));
+            fds.extend(
+                self.lines.values().filter_map(|line| Some(PollFd::from_borrowed_fd(line.pipe()?, line.sides()?.flags()))),
+            );
             match poll(&mut fds, limit.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(Broken(errno.to_string())),

@@ -1,0 +1,177 @@
+//! The real program on its command line: help, usage, exit codes, and what it says before it touches a host.
+//!
+//! After a wanted change of texts: `INSTA_UPDATE=always cargo nextest run --test cli`, then read the diff.
+
+mod harness;
+
+use std::fmt::Write;
+
+use clap::CommandFactory;
+use harness::{Place, Run};
+use insta::assert_snapshot;
+use pgclusterctl::cli::Cli;
+
+/// Every command with its parents, as typed; in the order of the help.
+fn commands() -> Vec<String> {
+    fn below(command: &clap::Command, typed: &str, found: &mut Vec<String>) {
+        for inner in command.get_subcommands() {
+            let typed = format!("{typed} {}", inner.get_name()).trim().to_owned();
+            found.push(typed.clone());
+            below(inner, &typed, found);
+        }
+    }
+    let mut found = Vec::new();
+    below(&Cli::command(), "", &mut found);
+    found
+}
+
+#[test]
+fn help_of_the_program() {
+    assert_snapshot!(Place::new().run("--help").exits(0));
+}
+
+/// All commands in one snapshot: read as a whole it shows whether their words agree.
+#[test]
+fn help_of_every_command() {
+    let place = Place::new();
+    let mut text = String::new();
+    for command in commands() {
+        let run = place.run(&format!("{command} --help")).exits(0);
+        assert_eq!(run.stderr, "");
+        // Global flags are in the program's own help; here they would hide what is the command's.
+        writeln!(text, "{}", without_global_flags(&run.to_string())).expect("writes to a string");
+    }
+    assert_snapshot!(text);
+}
+
+/// Drops the paragraphs of flags that every command has.
+fn without_global_flags(help: &str) -> String {
+    let root = Cli::command();
+    let global: Vec<String> =
+        root.get_arguments().filter(|a| a.is_global_set()).filter_map(|a| Some(format!("--{}", a.get_long()?))).collect();
+    let mut kept = String::new();
+    let mut dropping = false;
+    for line in help.lines() {
+        let flag = line.trim_start().split([' ', ',']).find(|word| word.starts_with("--"));
+        let indent = line.len() - line.trim_start().len();
+        // A flag stands two to six columns in, its text deeper.
+        if let Some(name) = flag.filter(|_| (2..=6).contains(&indent)) {
+            let name = name.trim_end_matches("...");
+            dropping = global.iter().any(|global| global == name) || matches!(name, "--help" | "--version");
+        } else if indent == 0 && !line.is_empty() {
+            dropping = false;
+        }
+        if !dropping {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+#[test]
+fn version() {
+    assert_eq!(Place::new().run("--version").exits(0).stdout, "pgclusterctl [VERSION]\n");
+}
+
+#[test]
+fn usage_errors_exit_2_and_say_what_to_write() {
+    let place = Place::new();
+    let wrong = [
+        "stauts",
+        "status --fromat json",
+        "status --format yaml",
+        "--quiet --verbose status",
+        "switchover",
+        "switchover --coordinator --shard 1",
+        "failover --shard 0",
+        "render",
+        "exec coordinator-1",
+        "lab up --hosts 0",
+        "lab kill",
+        "forward worker-1-1 99999",
+    ];
+    let runs: Vec<String> = wrong.iter().map(|arguments| place.run(arguments).exits(2).to_string()).collect();
+    assert_snapshot!(runs.join("\n"));
+}
+
+/// Whatever needs the topology says so, and how to get one; nothing is written.
+#[test]
+fn a_missing_topology_exits_3() {
+    let place = Place::new();
+    let asking = [
+        "topology check",
+        "topology show",
+        "topology tolerance",
+        "render -o out",
+        "plan",
+        "init",
+        "image build",
+        "image push",
+        "image list",
+        "up",
+        "down",
+        "status",
+        "health",
+        "switchover --coordinator",
+        "failover --shard 1",
+        "psql",
+        "password",
+        "logs worker-1-1",
+        "exec worker-1-1 -- true",
+        "forward worker-1-1 5432",
+    ];
+    let lacking = |run: &Run| {
+        run.code == Some(3)
+            && run.stdout.is_empty()
+            && ["error: ", "topology.toml", "--topology FILE", "pgclusterctl new"].iter().all(|said| run.stderr.contains(said))
+    };
+    let wrong: Vec<String> =
+        asking.iter().map(|arguments| place.run(arguments)).filter(|run| !lacking(run)).map(|run| run.to_string()).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(place.work().read_dir().expect("reads the folder").count(), 0, "something was written");
+}
+
+/// One mistake is enough: no command gets further, and each shows the same report as `topology check`.
+#[test]
+fn an_invalid_topology_exits_3() {
+    let place = Place::new().with("topology.toml", "schema = 1\n[cluster]\nname = \"../x\"\n");
+    let check = place.run("topology check").exits(3);
+    assert!(check.stderr.contains("../x") || check.stdout.contains("../x"), "{check}");
+    for command in ["plan", "up", "status", "render -o out"] {
+        let run = place.run(command).exits(3);
+        assert_eq!(run.stdout, "", "{run}");
+    }
+    assert!(!place.work().join("out").exists());
+}
+
+#[test]
+fn completions_know_every_command() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = place.run(&format!("completions {shell}")).exits(0);
+        assert_eq!(run.stderr, "");
+        for command in commands().iter().filter(|command| !command.contains(' ')) {
+            assert!(run.stdout.contains(command.as_str()), "{shell} does not complete {command}");
+        }
+    }
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_command() {
+    let place = Place::new();
+    let page = place.run("man").exits(0);
+    assert!(page.stdout.contains(".TH pgclusterctl 1"), "{page}");
+    let run = place.run("man --output pages").exits(0);
+    assert_eq!(run.stdout, "");
+    for command in commands() {
+        let file = format!("pages/pgclusterctl-{}.1", command.replace(' ', "-"));
+        assert!(place.work().join(&file).exists(), "{file} is missing");
+    }
+}
+#[test]
+fn the_schema_is_json() {
+    let run = Place::new().run("topology schema").exits(0);
+    let schema: serde_json::Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}\n{run}"));
+    assert_eq!(schema["properties"]["schema"]["type"], "integer", "{run}");
+}
