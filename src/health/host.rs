@@ -31,10 +31,7 @@ fn each(look: &Look<'_>, judge: impl Fn(&Host, &HostFacts) -> Finding) -> Vec<Fi
 
 /// The hosts' clocks agree with each other. The operator's own clock is no judge: it may be the one that is wrong.
 pub fn clock(look: &Look<'_>) -> Vec<Finding> {
-    let known = look.topology.hosts.iter().filter_map(|h| look.host(&h.name).ok());
-    let mut skews: Vec<i64> = known.map(|facts| facts.clock_skew_ms).collect();
-    skews.sort_unstable();
-    let middle = skews.get(skews.len() / 2).copied().unwrap_or(0);
+    let middle = middle_clock_ms(look);
     each(look, |host, facts| {
         let off = facts.clock_skew_ms - middle;
         let evidence = format!("{off:+} ms from the middle of all hosts");
@@ -45,6 +42,14 @@ pub fn clock(look: &Look<'_>) -> Vec<Finding> {
             _ => Finding::pass(&host.name, evidence),
         }
     })
+}
+
+/// The median of the hosts' clocks minus the operator's clock, in milliseconds.
+pub fn middle_clock_ms(look: &Look<'_>) -> i64 {
+    let known = look.topology.hosts.iter().filter_map(|h| look.host(&h.name).ok());
+    let mut skews: Vec<i64> = known.map(|facts| facts.clock_skew_ms).collect();
+    skews.sort_unstable();
+    skews.get(skews.len() / 2).copied().unwrap_or(0)
 }
 
 /// Docker's file system has room.

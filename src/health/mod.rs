@@ -5,15 +5,15 @@
 
 mod citus;
 mod condition;
-mod etcd;
+pub mod etcd;
 mod group;
-mod host;
-mod look;
+pub mod host;
+pub mod look;
 mod placement;
 mod postgres;
-mod proxy;
+pub mod proxy;
 mod replication;
-mod swarm;
+pub mod swarm;
 pub mod thresholds;
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ pub fn vip(look: &Look<'_>) -> Vec<Finding> {
         ([], false) => {
             let remedy = "bring a proxy host back; `pgclusterctl logs keepalived-1` on those that answer";
             Finding::fail(address, format!("no host that answers holds it; unknown: {unseen}"), remedy)
+                .following(look.lost_with(look.topology.proxies.iter().map(|p| &p.host)))
         }
         (several, _) => Finding::fail(
             address,

@@ -67,7 +67,10 @@ pub fn synchronous(look: &Look<'_>) -> Vec<Finding> {
 
 fn promised(look: &Look<'_>, group: &Group, mode: &str, standbys: usize) -> Finding {
     if standbys > 0 {
-        return Finding::pass(group.id, format!("{mode}, {standbys} standby{} confirm", if standbys == 1 { "" } else { "s" }));
+        return Finding::pass(
+            group.id,
+            format!("{mode}, confirmed by {standbys} standby{}", if standbys == 1 { "" } else { "s" }),
+        );
     }
     let evidence = format!("{mode} is promised, and no standby confirms commits: losing the leader loses data");
     let root = redundancy(look).into_iter().find(|f| f.subject == group.id.to_string() && f.verdict != super::Verdict::Pass);

@@ -1,7 +1,9 @@
 //! What people and programs see: results on stdout, everything else on stderr.
 
 pub mod consent;
+pub mod health;
 pub mod progress;
+pub mod status;
 pub mod table;
 pub mod ui;
 

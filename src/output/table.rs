@@ -1,7 +1,9 @@
 //! Tables with steady columns. A missing value is `–`, an unknown one `unknown`; both sort and parse.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+
+use super::ui::{Tone, Ui};
 
 pub use crate::quantity::{bytes, millis};
 
@@ -29,6 +31,31 @@ pub fn align_right(table: &mut Table, column: usize) {
     if let Some(column) = table.column_mut(column) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+}
+
+/// A cell whose colour says what it means; [`render_for`] decides whether it shows.
+pub fn toned(text: impl ToString, tone: Tone) -> Cell {
+    let cell = Cell::new(text);
+    match tone {
+        Tone::Good => cell.fg(Color::DarkGreen),
+        Tone::Bad => cell.fg(Color::DarkRed),
+        Tone::Odd => cell.fg(Color::DarkYellow),
+        Tone::Head => cell.add_attribute(Attribute::Bold),
+        Tone::Faint => cell.add_attribute(Attribute::Dim),
+    }
+}
+
+/// The table as text, in colours where stdout shows them; the heads are faint so that the values stand out.
+pub fn render_for(mut table: Table, ui: &Ui) -> String {
+    if ui.color() {
+        let heads: Vec<Cell> =
+            table.header().map(|row| row.cell_iter().map(|c| toned(c.content(), Tone::Faint)).collect()).unwrap_or_default();
+        table.set_header(heads);
+        table.enforce_styling().style_text_only();
+    } else {
+        table.force_no_tty();
+    }
+    render(&table)
 }
 
 /// The table as text without trailing blanks, ending in a newline.

@@ -1,0 +1,94 @@
+use insta::assert_snapshot;
+
+use super::StatusReport;
+use crate::health::{Condition, diagnose, fixture};
+use crate::output::health::HealthReport;
+use crate::output::{Report, Ui};
+
+/// The widest line that a terminal of usual width shows whole.
+const WIDTH: usize = 100;
+
+fn plain() -> Ui {
+    Ui::new(false, false, false, false)
+}
+
+fn show(report: &impl Report) -> String {
+    let text = report.text(&plain());
+    assert!(!text.contains('\u{1b}'), "no colours without a terminal");
+    text
+}
+
+fn assert_fits(text: &str) {
+    for line in text.lines() {
+        assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
+    }
+}
+
+#[test]
+fn healthy() {
+    let (topology, observed) = fixture::healthy();
+    let text = show(&StatusReport::new(&topology, &observed, 0));
+    assert_fits(&text);
+    assert_snapshot!(text);
+}
+
+#[test]
+fn healthy_in_detail() {
+    let (topology, observed) = fixture::healthy();
+    let text = show(&StatusReport::new(&topology, &observed, 1));
+    assert_fits(&text);
+    assert_snapshot!(text);
+}
+
+#[test]
+fn degraded_by_a_standby_that_is_away() {
+    let (topology, mut observed) = fixture::healthy();
+    fixture::leader(&mut observed, 2).standbys.clear();
+    fixture::group(&mut observed, 2).members.remove("worker-2-2");
+    let service = fixture::known(&mut observed.swarm).services.get_mut("worker-2-2").expect("a service");
+    (service.task_state, service.task_error) = ("rejected".into(), "No such image".into());
+    fixture::standby(&mut observed, 1, "worker-1-2").lag_bytes = 40 << 20;
+    fixture::state(&mut observed, 3, "worker-3-1").pending_restart = true;
+    assert_snapshot!(show(&StatusReport::new(&topology, &observed, 0)));
+}
+
+#[test]
+fn a_host_lost() {
+    let (topology, mut observed) = fixture::healthy();
+    fixture::lose_host(&topology, &mut observed, "host3");
+    let report = StatusReport::new(&topology, &observed, 0);
+    assert_eq!(report.condition, Condition::Degraded);
+    let text = show(&report);
+    assert_snapshot!(text);
+    assert_fits(&text);
+}
+
+#[test]
+fn nobody_answers() {
+    let (topology, _) = fixture::healthy();
+    assert_snapshot!(show(&StatusReport::new(&topology, &fixture::blind(&topology), 0)));
+}
+
+#[test]
+fn a_host_lost_as_json() {
+    let (topology, mut observed) = fixture::healthy();
+    fixture::lose_host(&topology, &mut observed, "host3");
+    let report = StatusReport::new(&topology, &observed, 0);
+    insta::assert_json_snapshot!(report);
+}
+
+#[test]
+fn health_of_a_healthy_cluster_is_one_line_per_check() {
+    let (topology, observed) = fixture::healthy();
+    let report = HealthReport::new(&topology.name, diagnose(&topology, &observed), 0);
+    let text = show(&report);
+    assert_fits(&text);
+    assert_snapshot!(text);
+}
+
+#[test]
+fn health_of_a_cluster_with_a_host_lost() {
+    let (topology, mut observed) = fixture::healthy();
+    fixture::lose_host(&topology, &mut observed, "host3");
+    assert_snapshot!(show(&HealthReport::new(&topology.name, diagnose(&topology, &observed), 0)));
+}
