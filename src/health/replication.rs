@@ -31,7 +31,7 @@ pub fn redundancy(look: &Look<'_>) -> Vec<Finding> {
         let remedy = format!("bring {names} back; `pgclusterctl logs {}` says what it waits for", missing[0].name);
         let lost = look.lost_with(missing.iter().map(|m| &m.host));
         vec![if up == 0 {
-            let evidence = format!("no standby streams ({names} missing): the next loss takes the group down");
+            let evidence = format!("no standby streams ({names} missing): the next loss stops the group");
             Finding::fail(group.id, evidence, remedy)
         } else {
             Finding::warn(group.id, format!("{up} of {all} standbys stream, {names} missing"), remedy).following(lost)
