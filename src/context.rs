@@ -38,7 +38,7 @@ impl Context {
 
     /// Reads and resolves the topology; warnings go to stderr.
     pub fn topology(&self) -> Result<Topology, CommandError> {
-        Err(CommandError::new(crate::error::Exit::Internal, "not built yet"))
+        Ok(crate::topology::load(&self.topology_path)?)
     }
 }
 

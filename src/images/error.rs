@@ -51,13 +51,25 @@ pub enum ImageError {
         /// What the pull said.
         reason: String,
     },
-    /// An image that hosts lack is not on this machine either.
-    #[error("not on this machine, so that they cannot be carried to {hosts}: {images}")]
+    /// Hosts lack images, and this machine has not got them either.
+    #[error("these images are not on this machine, so that they cannot be carried to hosts that lack them: {what}")]
     NotBuilt {
-        /// Their names, joined.
-        images: String,
-        /// The hosts that lack them, joined.
-        hosts: String,
+        /// Images with the hosts that lack them.
+        what: String,
+    },
+    /// Hosts lack images that nothing will bring them.
+    #[error("hosts lack images: {what}")]
+    Lacking {
+        /// Images with the hosts that lack them.
+        what: String,
+    },
+    /// A host's engine took an archive without a word of complaint, and has not got what was in it.
+    #[error("{host} has not got {image}, although its engine took the archive")]
+    NotLoaded {
+        /// The image.
+        image: String,
+        /// The host.
+        host: String,
     },
     /// A file.
     #[error("{}: cannot be {doing}", path.display())]
@@ -77,8 +89,8 @@ impl Failure for ImageError {
         match self {
             Self::Local(error) => error.exit(),
             Self::Program { .. } | Self::File { .. } => Exit::Internal,
-            Self::Failed { .. } => Exit::Partial,
-            Self::Base { .. } | Self::Citus { .. } | Self::NotBuilt { .. } => Exit::Refused,
+            Self::Failed { .. } | Self::NotLoaded { .. } => Exit::Partial,
+            Self::Base { .. } | Self::Citus { .. } | Self::NotBuilt { .. } | Self::Lacking { .. } => Exit::Refused,
         }
     }
 
@@ -98,6 +110,8 @@ impl Failure for ImageError {
                 "without Citus a topology works that has no shard groups: [shards] count = 0".into(),
             ],
             Self::NotBuilt { .. } => vec!["build them: pgclusterctl image build".into()],
+            Self::Lacking { .. } => vec!["build them once, and carry them there: pgclusterctl image build && pgclusterctl image push".into()],
+            Self::NotLoaded { host, .. } => vec![format!("see the log of dockerd on {host}; a full disk is the usual reason")],
             Self::File { .. } => Vec::new(),
         }
     }

@@ -4,19 +4,27 @@
 //! [`crate::topology::images`]: a tag is the hash of what it was built from.
 
 mod build;
+mod carry;
 mod context;
 mod error;
+mod hosts;
 pub mod local;
 mod recipe;
+mod registry;
 mod sources;
+mod spool;
+mod survey;
 mod tool;
 
 use bollard::Docker;
 
 pub use build::{Built, Outcome, build};
+pub use carry::Received;
 pub use error::ImageError;
+pub use hosts::{Presences, presences, push, require};
 pub use recipe::{Needed, Recipe, needed};
 pub use sources::Sources;
+pub use survey::{Engines, Presence};
 
 use crate::output::Ui;
 

@@ -1,0 +1,137 @@
+//! Which host has which image, and whether it is the one that this machine has under that name.
+
+use std::collections::BTreeMap;
+
+use bollard::Docker;
+use bollard::models::ImageInspect;
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use super::local::is_not_found;
+use crate::observe::model::Probe;
+use crate::topology::HostName;
+
+/// Connections to the engines of the hosts.
+pub type Engines = BTreeMap<HostName, Docker>;
+
+/// What is compared of an image. Ids alone will not do: engines that keep images in containerd give the same image another id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    id: String,
+    layers: Vec<String>,
+    /// Unpacked size in bytes.
+    pub size_bytes: u64,
+}
+
+impl Fingerprint {
+    fn of(image: ImageInspect) -> Self {
+        Self {
+            id: image.id.unwrap_or_default(),
+            layers: image.root_fs.and_then(|fs| fs.layers).unwrap_or_default(),
+            size_bytes: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+        }
+    }
+
+    fn is_same_as(&self, other: &Self) -> bool {
+        self.id == other.id || (!self.layers.is_empty() && self.layers == other.layers)
+    }
+
+    /// The id as the `docker` command shows it.
+    pub fn short_id(&self) -> String {
+        self.id.trim_start_matches("sha256:").chars().take(12).collect()
+    }
+}
+
+/// Whether a host has an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum Presence {
+    /// It has it.
+    Present {
+        /// Unpacked size in bytes.
+        size_bytes: u64,
+    },
+    /// What it has under that name is another image than this machine's.
+    Other {
+        /// Short id of what it has.
+        id: String,
+    },
+    /// It has none of that name.
+    Missing,
+}
+
+impl Presence {
+    /// `here` is this machine's image; without one any image of the name is right.
+    fn of(there: Option<&Fingerprint>, here: Option<&Fingerprint>) -> Self {
+        match (there, here) {
+            (None, _) => Self::Missing,
+            (Some(there), Some(here)) if !there.is_same_as(here) => Self::Other { id: there.short_id() },
+            (Some(there), _) => Self::Present { size_bytes: there.size_bytes },
+        }
+    }
+
+    /// Whether nothing has to be done.
+    pub fn is_present(&self) -> bool {
+        matches!(self, Self::Present { .. })
+    }
+}
+
+/// The images of one engine by name; names that it does not have are left out.
+pub async fn fingerprints(docker: &Docker, names: &[String]) -> Result<BTreeMap<String, Fingerprint>, bollard::errors::Error> {
+    let mut found = BTreeMap::new();
+    for name in names {
+        match docker.inspect_image(name).await {
+            Ok(image) => drop(found.insert(name.clone(), Fingerprint::of(image))),
+            Err(error) if is_not_found(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Asks all hosts at once. `here` is what this machine has; empty when it has no engine.
+pub async fn survey(
+    engines: &Engines,
+    names: &[String],
+    here: &BTreeMap<String, Fingerprint>,
+) -> BTreeMap<HostName, Probe<BTreeMap<String, Presence>>> {
+    let asked = engines.iter().map(|(host, docker)| async move {
+        let answer = match fingerprints(docker, names).await {
+            Ok(there) => Probe::Known(compare(names, &there, here)),
+            Err(error) => Probe::fail(host.as_str(), error),
+        };
+        (host.clone(), answer)
+    });
+    join_all(asked).await.into_iter().collect()
+}
+
+fn compare(
+    names: &[String],
+    there: &BTreeMap<String, Fingerprint>,
+    here: &BTreeMap<String, Fingerprint>,
+) -> BTreeMap<String, Presence> {
+    names.iter().map(|name| (name.clone(), Presence::of(there.get(name), here.get(name)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(id: &str, layers: &[&str]) -> Fingerprint {
+        Fingerprint { id: format!("sha256:{id}"), layers: layers.iter().map(|l| (*l).to_owned()).collect(), size_bytes: 7 }
+    }
+
+    #[test]
+    fn the_same_layers_are_the_same_image_whatever_the_id() {
+        let (here, there) = (image("aa", &["1", "2"]), image("bb", &["1", "2"]));
+        assert_eq!(Presence::of(Some(&there), Some(&here)), Presence::Present { size_bytes: 7 });
+    }
+
+    #[test]
+    fn other_layers_are_another_image() {
+        let (here, there) = (image("aa", &["1", "2"]), image("0123456789abcdef", &["1", "3"]));
+        assert_eq!(Presence::of(Some(&there), Some(&here)), Presence::Other { id: "0123456789ab".into() });
+        assert_eq!(Presence::of(Some(&there), None), Presence::Present { size_bytes: 7 });
+        assert_eq!(Presence::of(None, Some(&here)), Presence::Missing);
+    }
+}
