@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::query_parameters::ImportImageOptions;
@@ -17,16 +17,17 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::error::{ImageError, file};
-use super::local::{failed, major};
+use super::local::failed;
 use super::spool::Spool;
-use super::survey::{self, Engines};
+use super::survey;
 use crate::observe::model::Probe;
 use crate::output::progress::style;
 use crate::output::{Ui, table};
+use crate::remote::fleet::{Fleet, Link};
 use crate::topology::HostName;
 
-/// The first engine that unpacks zstd by itself.
-const UNPACKS_ZSTD: u32 = 23;
+/// Longest time from the first byte to an engine's answer: it answers only when it has everything, and lines can be slow.
+const RECEIVE: Duration = Duration::from_secs(6 * 3600);
 
 /// What one host received.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -43,16 +44,16 @@ pub struct Received {
 pub async fn carry(
     ui: &Ui,
     from: &Docker,
-    engines: &Engines,
+    fleet: &Fleet,
     lacking: &BTreeMap<HostName, Vec<String>>,
 ) -> Result<BTreeMap<HostName, Probe<Received>>, ImageError> {
     let mut received = BTreeMap::new();
     for (images, hosts) in by_images(lacking) {
         let names: Vec<String> = images.iter().map(|name| (*name).clone()).collect();
         let spool = Spool::start(export(from.clone(), names.clone())).map_err(file(std::env::temp_dir(), "written"))?;
-        let sends = hosts.iter().filter_map(|host| Some((*host, engines.get(*host)?))).map(|(host, docker)| {
+        let sends = fleet.links().filter(|link| hosts.contains(&&link.host)).map(|link| {
             let (spool, names) = (&spool, &names);
-            async move { (host.clone(), Probe::from((host.as_str(), send(ui, host, docker, spool, names).await))) }
+            async move { (link.host.clone(), outcome(link.host.as_str(), send(ui, link, spool, names).await)) }
         });
         received.extend(join_all(sends).await);
     }
@@ -87,20 +88,15 @@ fn export(
     futures_util::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
 }
 
-async fn send(ui: &Ui, host: &HostName, docker: &Docker, spool: &Spool, names: &[String]) -> Result<Received, ImageError> {
+async fn send(ui: &Ui, link: &Link, spool: &Spool, names: &[String]) -> Result<Received, ImageError> {
+    let host = &link.host;
     let started = Instant::now();
     let ask = || failed(format!("receive images on {host}"));
-    let version = docker.version().await.map_err(ask())?.version.unwrap_or_default();
     let meter = Meter::start(ui, host, spool.clone());
     let options = ImportImageOptions { quiet: true, ..Default::default() };
-    // Development builds have no number, and are new.
-    if major(&version).is_none_or(|major| major >= UNPACKS_ZSTD) {
-        load(docker.import_image_stream(options, meter.count(spool.read()), None)).await
-    } else {
-        load(docker.import_image_stream(options, meter.count(spool.read_plain()), None)).await
-    }
-    .map_err(ask())?;
-
+    // Engines unpack zstd by themselves since version 23, the oldest that hosts may have.
+    let docker = &link.docker.clone().with_timeout(RECEIVE);
+    load(docker.import_image_stream(options, meter.count(spool.read()), None)).await.map_err(ask())?;
     let there = survey::fingerprints(docker, names).await.map_err(ask())?;
     if let Some(lost) = names.iter().find(|name| !there.contains_key(*name)) {
         return Err(ImageError::NotLoaded { image: lost.clone(), host: host.to_string() });
@@ -114,6 +110,25 @@ async fn send(ui: &Ui, host: &HostName, docker: &Docker, spool: &Spool, names: &
     let (bytes, time) = (table::bytes(received.sent_bytes), table::millis(received.elapsed_ms));
     ui.note(format!("{host}: {} images, {bytes} in {time}", names.len()));
     Ok(received)
+}
+
+/// A row keeps the whole chain of causes: the last one is usually the one that helps.
+pub fn outcome<T>(place: &str, result: Result<T, impl std::error::Error>) -> Probe<T> {
+    let error = match result {
+        Ok(value) => return Probe::Known(value),
+        Err(error) => error,
+    };
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    Probe::fail(place, text)
 }
 
 /// Takes what an engine says while it loads, to the end.

@@ -2,37 +2,52 @@
 
 use std::collections::BTreeMap;
 
-use super::carry::{Received, carry};
+use serde::Serialize;
+
+use super::carry::{Received, carry, outcome};
 use super::error::ImageError;
-use super::local::{self, failed};
+use super::local::{self, LocalError, failed};
 use super::recipe::{self, Needed};
 use super::registry;
-use super::survey::{Engines, Fingerprint, Presence, fingerprints, survey};
+use super::survey::{Fingerprint, Presence, Presences, compare, fingerprints, survey};
 use crate::observe::model::Probe;
 use crate::output::Ui;
+use crate::remote::fleet::Fleet;
 use crate::topology::{HostName, Topology};
 
-/// Image name -> presence, per host that was asked.
-pub type Presences = BTreeMap<HostName, Probe<BTreeMap<String, Presence>>>;
+/// Where the images of a topology are.
+#[derive(Debug, Serialize)]
+pub struct Whereabouts {
+    /// In the order node, etcd, proxy.
+    pub images: Vec<String>,
+    /// On this machine.
+    pub here: Probe<BTreeMap<String, Presence>>,
+    /// On the hosts.
+    pub hosts: Presences,
+}
 
 /// Which host has which image of the topology. This machine's engine says what the right image is; without one, the name does.
-pub async fn presences(topology: &Topology, engines: &Engines) -> Presences {
-    let names = names(&recipe::needed(topology));
-    let here = match local::connect().await {
-        Ok(docker) => fingerprints(&docker, &names).await.unwrap_or_default(),
-        Err(_) => BTreeMap::new(),
-    };
-    survey(engines, &names, &here).await
+pub async fn locate(topology: &Topology, fleet: &Fleet) -> Whereabouts {
+    let images = names(&recipe::needed(topology));
+    let own = own(&images).await;
+    let known = own.as_ref().map(Clone::clone).unwrap_or_default();
+    let hosts = survey(fleet, &images, &known).await;
+    let here = own.map(|own| compare(&images, &own, &own));
+    Whereabouts { here: outcome("this machine", here), images, hosts }
+}
+
+async fn own(names: &[String]) -> Result<BTreeMap<String, Fingerprint>, LocalError> {
+    fingerprints(&local::connect().await?, names).await.map_err(failed("inspect images"))
 }
 
 /// Fails when a host lacks an image and has nowhere to get it from. Called before a cluster is changed.
-pub async fn require(topology: &Topology, engines: &Engines) -> Result<(), ImageError> {
+pub async fn require(topology: &Topology, fleet: &Fleet) -> Result<(), ImageError> {
     if topology.images.from_registry {
         return Ok(());
     }
     // The name is enough here: this machine need not have an engine, and a tag is the hash of what it was built from.
     let names = names(&recipe::needed(topology));
-    let seen = survey(engines, &names, &BTreeMap::new()).await;
+    let seen = survey(fleet, &names, &BTreeMap::new()).await;
     let lacking = lacking(&seen);
     if lacking.values().all(Vec::is_empty) {
         return Ok(());
@@ -41,19 +56,19 @@ pub async fn require(topology: &Topology, engines: &Engines) -> Result<(), Image
 }
 
 /// Brings every host what it lacks. A host that fails does not stop the others; its row says why.
-pub async fn push(ui: &Ui, topology: &Topology, engines: &Engines) -> Result<BTreeMap<HostName, Probe<Received>>, ImageError> {
+pub async fn push(ui: &Ui, topology: &Topology, fleet: &Fleet) -> Result<BTreeMap<HostName, Probe<Received>>, ImageError> {
     let needed = recipe::needed(topology);
     if topology.images.from_registry {
         registry::publish(ui, &needed).await?;
-        return Ok(registry::pull(ui, engines, &names(&needed)).await);
+        return Ok(registry::pull(ui, fleet, &names(&needed)).await);
     }
     let names = names(&needed);
     let from = local::connect().await?;
     let here = fingerprints(&from, &names).await.map_err(failed("inspect images"))?;
-    let seen = survey(engines, &names, &here).await;
+    let seen = survey(fleet, &names, &here).await;
     let lacking = lacking(&seen);
     check_here(&lacking, &here)?;
-    let mut received = carry(ui, &from, engines, &lacking).await?;
+    let mut received = carry(ui, &from, fleet, &lacking).await?;
     for (host, seen) in seen {
         match seen {
             Probe::Failed(error) => drop(received.insert(host, Probe::Failed(error))),

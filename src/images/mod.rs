@@ -21,10 +21,10 @@ use bollard::Docker;
 pub use build::{Built, Outcome, build};
 pub use carry::Received;
 pub use error::ImageError;
-pub use hosts::{Presences, presences, push, require};
+pub use hosts::{Whereabouts, locate, push, require};
 pub use recipe::{Needed, Recipe, needed};
 pub use sources::Sources;
-pub use survey::{Engines, Presence};
+pub use survey::{Presence, Presences};
 
 use crate::output::Ui;
 

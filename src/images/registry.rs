@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use bollard::Docker;
-use bollard::query_parameters::CreateImageOptions;
-use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 
-use super::carry::Received;
+use super::carry::{Received, outcome};
 use super::error::ImageError;
 use super::recipe::Needed;
-use super::survey::Engines;
 use super::tool;
 use crate::observe::model::Probe;
 use crate::output::{Step, Ui};
+use crate::remote::fleet::{Fleet, Link};
+use crate::remote::ssh::SshError;
 use crate::topology::HostName;
 
 /// Tags and pushes what was built here; images that the topology names itself are in their registry already. Uses the logins of
@@ -36,23 +34,23 @@ pub async fn publish(ui: &Ui, images: &[Needed]) -> Result<Vec<String>, ImageErr
     Ok(published)
 }
 
-/// Lets every host pull, all at once. A host that fails does not stop the others.
-pub async fn pull(ui: &Ui, engines: &Engines, names: &[String]) -> BTreeMap<HostName, Probe<Received>> {
+/// Lets every host pull, all at once and with the logins of its own `docker` command. A host that fails does not stop the others.
+pub async fn pull(ui: &Ui, fleet: &Fleet, names: &[String]) -> BTreeMap<HostName, Probe<Received>> {
     let step = Step::start(ui, "pulling on the hosts");
-    let pulls = engines
-        .iter()
-        .map(|(host, docker)| async move { (host.clone(), Probe::from((host.as_str(), pull_on(docker, names).await))) });
-    let pulled = join_all(pulls).await.into_iter().collect();
+    let pulls =
+        fleet.links().map(|link| async move { (link.host.clone(), outcome(link.host.as_str(), pull_on(link, names).await)) });
+    let mut pulled: BTreeMap<_, _> = join_all(pulls).await.into_iter().collect();
+    pulled.extend(fleet.failures().map(|(host, error)| (host.clone(), Probe::fail(host.as_str(), error))));
     step.done("");
     pulled
 }
 
-/// An engine that has an image asks the registry for its digest alone.
-async fn pull_on(docker: &Docker, names: &[String]) -> Result<Received, bollard::errors::Error> {
+/// A host that has an image asks the registry for its digest alone.
+async fn pull_on(link: &Link, names: &[String]) -> Result<Received, SshError> {
     let started = Instant::now();
     for name in names {
-        let options = CreateImageOptions { from_image: Some(name.clone()), ..Default::default() };
-        docker.create_image(Some(options), None, None).try_for_each(|_| std::future::ready(Ok(()))).await?;
+        // The topology's check leaves nothing in a name that a shell would take for anything else.
+        link.ssh.run_ok(&format!("docker pull --quiet '{name}'"), "").await?;
     }
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Received { images: names.to_vec(), sent_bytes: 0, elapsed_ms })

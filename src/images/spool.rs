@@ -126,35 +126,6 @@ impl Spool {
             Err(_) => Err(io::Error::other("the export was abandoned")),
         }
     }
-
-    /// Reads it as it was before compression, for engines that cannot undo ours.
-    pub fn read_plain(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static + use<> {
-        let (sender, receiver) = mpsc::channel(4);
-        let mut packed = Box::pin(self.read());
-        let runtime = tokio::runtime::Handle::current();
-        spawn_blocking(move || {
-            let pull = || runtime.block_on(packed.next()).transpose();
-            let mut decoder = match zstd::stream::read::Decoder::new(Pull { pull, rest: Bytes::new() }) {
-                Ok(decoder) => decoder,
-                Err(error) => return drop(sender.blocking_send(Err(error))),
-            };
-            loop {
-                let mut chunk = vec![0; CHUNK];
-                let sent = match io::Read::read(&mut decoder, &mut chunk) {
-                    Ok(0) => return,
-                    Ok(length) => {
-                        chunk.truncate(length);
-                        sender.blocking_send(Ok(Bytes::from(chunk)))
-                    }
-                    Err(error) => return drop(sender.blocking_send(Err(error))),
-                };
-                if sent.is_err() {
-                    return;
-                }
-            }
-        });
-        stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
-    }
 }
 
 /// Compresses until the end is announced; returns the archive's length.
@@ -197,26 +168,6 @@ impl Write for Tail<'_> {
     }
 }
 
-/// A stream as a reader, for code that waits with its thread.
-struct Pull<F> {
-    pull: F,
-    rest: Bytes,
-}
-
-impl<F: FnMut() -> io::Result<Option<Bytes>>> io::Read for Pull<F> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
-            match (self.pull)()? {
-                Some(next) => self.rest = next,
-                None => return Ok(0),
-            }
-        }
-        let length = into.len().min(self.rest.len());
-        into[..length].copy_from_slice(&self.rest.split_to(length));
-        Ok(length)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::TryStreamExt;
@@ -241,10 +192,9 @@ mod tests {
     async fn every_reader_gets_all_of_it() {
         let pieces: Vec<_> = data().chunks(70_000).map(|c| Ok::<_, io::Error>(Bytes::copy_from_slice(c))).collect();
         let spool = Spool::start(stream::iter(pieces)).expect("starts");
-        let (packed, plain, second) = tokio::join!(collect(spool.read()), collect(spool.read_plain()), collect(spool.read()));
+        let (packed, second) = tokio::join!(collect(spool.read()), collect(spool.read()));
         let packed = packed.expect("reads");
         assert_eq!(zstd::decode_all(&packed[..]).expect("unpacks"), data());
-        assert_eq!(plain.expect("reads"), data());
         assert_eq!(second.expect("reads"), packed);
         assert_eq!(spool.complete().await, Some(packed.len() as u64));
     }
@@ -254,7 +204,6 @@ mod tests {
         let pieces = vec![Ok(Bytes::from(data())), Err(io::Error::other("the engine went away"))];
         let spool = Spool::start(stream::iter(pieces)).expect("starts");
         assert_eq!(collect(spool.read()).await.expect_err("broken").to_string(), "the engine went away");
-        assert_eq!(collect(spool.read_plain()).await.expect_err("broken").to_string(), "the engine went away");
         assert_eq!(spool.complete().await, None);
     }
 }

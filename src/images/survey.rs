@@ -1,18 +1,24 @@
 //! Which host has which image, and whether it is the one that this machine has under that name.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::ImageInspect;
 use futures_util::future::join_all;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::local::is_not_found;
 use crate::observe::model::Probe;
+use crate::remote::fleet::Fleet;
 use crate::topology::HostName;
 
-/// Connections to the engines of the hosts.
-pub type Engines = BTreeMap<HostName, Docker>;
+/// Longest wait for an engine that only has to look into its own list.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Image name -> presence, per host.
+pub type Presences = BTreeMap<HostName, Probe<BTreeMap<String, Presence>>>;
 
 /// What is compared of an image. Ids alone will not do: engines that keep images in containerd give the same image another id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,22 +96,24 @@ pub async fn fingerprints(docker: &Docker, names: &[String]) -> Result<BTreeMap<
 }
 
 /// Asks all hosts at once. `here` is what this machine has; empty when it has no engine.
-pub async fn survey(
-    engines: &Engines,
-    names: &[String],
-    here: &BTreeMap<String, Fingerprint>,
-) -> BTreeMap<HostName, Probe<BTreeMap<String, Presence>>> {
-    let asked = engines.iter().map(|(host, docker)| async move {
-        let answer = match fingerprints(docker, names).await {
-            Ok(there) => Probe::Known(compare(names, &there, here)),
-            Err(error) => Probe::fail(host.as_str(), error),
+pub async fn survey(fleet: &Fleet, names: &[String], here: &BTreeMap<String, Fingerprint>) -> Presences {
+    let asked = fleet.links().map(|link| async move {
+        let answer = match timeout(ANSWER_WITHIN, fingerprints(&link.docker, names)).await {
+            Ok(Ok(there)) => Probe::Known(compare(names, &there, here)),
+            Ok(Err(error)) => Probe::fail(link.host.as_str(), error),
+            Err(_) => {
+                Probe::fail(link.host.as_str(), format!("its engine gave no answer within {} s", ANSWER_WITHIN.as_secs()))
+            }
         };
-        (host.clone(), answer)
+        (link.host.clone(), answer)
     });
-    join_all(asked).await.into_iter().collect()
+    let mut seen: Presences = join_all(asked).await.into_iter().collect();
+    seen.extend(fleet.failures().map(|(host, error)| (host.clone(), Probe::fail(host.as_str(), error))));
+    seen
 }
 
-fn compare(
+/// One engine's images beside this machine's.
+pub fn compare(
     names: &[String],
     there: &BTreeMap<String, Fingerprint>,
     here: &BTreeMap<String, Fingerprint>,

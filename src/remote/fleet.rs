@@ -91,7 +91,9 @@ impl Failure for FleetError {
         match self {
             Self::Unreachable { hints, .. } => hints.clone(),
             Self::NoManager => vec!["run `pgclusterctl init`; if the Swarm lost its majority, start its manager hosts".into()],
-            Self::NotRunning { .. } => vec!["`pgclusterctl status` shows what runs; `pgclusterctl up` starts what does not".into()],
+            Self::NotRunning { .. } => {
+                vec!["`pgclusterctl status` shows what runs; `pgclusterctl up` starts what does not".into()]
+            }
             Self::Docker { .. } | Self::NoEtcd(_) => vec!["`pgclusterctl status` shows what answers".into()],
             Self::Unknown { .. } => Vec::new(),
         }
