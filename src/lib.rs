@@ -4,8 +4,11 @@
 
 pub mod cli;
 pub mod commands;
+pub mod consent;
 pub mod context;
+pub mod engine;
 pub mod error;
+pub mod failover;
 pub mod health;
 pub mod images;
 pub mod lab;
@@ -14,5 +17,6 @@ pub mod output;
 pub mod plan;
 pub mod quantity;
 pub mod remote;
+pub mod steps;
 pub mod templates;
 pub mod topology;

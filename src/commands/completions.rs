@@ -1,5 +1,8 @@
 //! `completions`: for the shell.
 
+use clap::CommandFactory;
+
+use crate::cli::Cli;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 
@@ -11,6 +14,9 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: &Args) -> Result<Exit, CommandError> {
-    Err(CommandError::new(Exit::Internal, "not built yet"))
+pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "pgclusterctl", &mut script);
+    context.ui.print(&String::from_utf8_lossy(&script));
+    Ok(Exit::Ok)
 }

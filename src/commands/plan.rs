@@ -1,5 +1,6 @@
 //! `plan`: what `up` would do.
 
+use super::session::Session;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 
@@ -12,6 +13,9 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: &Args) -> Result<Exit, CommandError> {
-    Err(CommandError::new(Exit::Internal, "not built yet"))
+pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
+    let session = Session::open(context).await?;
+    let (_, report) = session.plan().await?;
+    context.ui.result(&report)?;
+    Ok(if args.check && report.pending { Exit::Unhealthy } else { Exit::Ok })
 }

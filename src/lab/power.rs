@@ -8,8 +8,9 @@ use super::error::LabError;
 use super::host;
 use super::spec::{LabName, host_name, ordinal};
 use super::state::{self, Existing, Net};
+use crate::consent::Consent;
 use crate::images::local::{self, failed, is_not_found};
-use crate::output::{Consent, Step, Ui};
+use crate::output::{Step, Ui};
 
 /// Cuts a host's power: every process in it is gone at once, nothing is written any more. Returns false when it was off already.
 pub async fn kill(name: &LabName, host: &str) -> Result<bool, LabError> {

@@ -1,6 +1,60 @@
-//! Looking at a cluster without changing it. Collectors run in parallel, each with its own deadline.
+//! Looking at a cluster without changing it. Collectors run in parallel, each with its own deadline; what one cannot see is a
+//! [`Probe::Failed`] that says why.
 
+mod citus;
+mod hosts;
+mod leaders;
 pub mod model;
 pub mod patroni;
+mod proxies;
+mod scope;
+mod stores;
+mod swarm;
+
+use std::future::Future;
+use std::time::Duration;
 
 pub use model::{Observed, Probe, ProbeError};
+pub use scope::Scope;
+
+use crate::remote::fleet::Fleet;
+use crate::topology::Topology;
+
+/// Looks at everything that the scope names, at the same time.
+pub async fn observe(topology: &Topology, fleet: &Fleet, scope: Scope) -> Observed {
+    let first = async {
+        let patroni = stores::patroni(topology, fleet, scope).await;
+        // Who leads is known only from Patroni's keys.
+        let (leaders, citus) = tokio::join!(
+            leaders::collect(topology, fleet, scope, &patroni),
+            citus::collect(topology, fleet, scope, &patroni)
+        );
+        (patroni, leaders, citus)
+    };
+    let (hosts, swarm, etcd, (patroni, leaders, citus), mut proxies) = tokio::join!(
+        hosts::collect(topology, fleet, scope),
+        swarm::collect(topology, fleet, scope),
+        stores::members(topology, fleet, scope),
+        first,
+        proxies::collect(topology, fleet, scope),
+    );
+    proxies::place_vip(topology, &hosts, &mut proxies);
+    Observed { hosts, swarm, etcd, patroni, leaders, citus, proxies }
+}
+
+/// Ends a look after its time; the failure says so.
+async fn within<T, E: std::fmt::Display>(
+    target: &str,
+    limit: Duration,
+    look: impl Future<Output = Result<T, E>>,
+) -> Probe<T> {
+    match tokio::time::timeout(limit, look).await {
+        Ok(result) => Probe::from((target, result)),
+        Err(_) => Probe::fail(target, format!("no answer within {} ms", limit.as_millis())),
+    }
+}
+
+/// What stands for something that the scope left out.
+fn not_asked<T>(target: &str) -> Probe<T> {
+    Probe::fail(target, "was not asked")
+}

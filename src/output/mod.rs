@@ -4,9 +4,11 @@ pub mod consent;
 pub mod health;
 pub mod progress;
 pub mod status;
+pub mod plan;
+pub mod progress;
+pub mod run;
 pub mod table;
 pub mod ui;
 
-pub use consent::Consent;
 pub use progress::Step;
 pub use ui::{Report, Ui};

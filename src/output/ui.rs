@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use indicatif::MultiProgress;
 use serde::Serialize;
 
-use super::consent::Consent;
+use crate::consent::Consent;
 use crate::error::{CommandError, Exit};
 
 /// A command's result: a table for people and JSON for programs are two views of one struct.
@@ -84,6 +84,12 @@ impl Ui {
         Ok(())
     }
 
+    /// Shows a report that is not the result, such as the plan that consent is asked for, on stderr.
+    pub fn aside<R: Report>(&self, report: &R) {
+        let text = report.text(self);
+        self.note(text.trim_end());
+    }
+
     /// Prints text to stdout; a reader that went away (`| head`) is no error.
     pub fn print(&self, text: &str) {
         self.progress.suspend(|| {
@@ -101,32 +107,27 @@ impl Ui {
 
     /// A warning: shown also with `--quiet`.
     pub fn warn(&self, text: impl AsRef<str>) {
-        let word = if self.color_stderr { "\u{1b}[1;33mwarning\u{1b}[0m" } else { "warning" };
+        let word = self.paint_stderr(Tone::Odd, "warning");
         self.progress.suspend(|| eprintln!("{word}: {}", text.as_ref()));
     }
 
-    /// Colours a word of stdout by what it means.
+    /// Colours a word for stdout by what it means.
     pub fn paint(&self, tone: Tone, text: &str) -> String {
-        if !self.color_stdout {
-            return text.to_owned();
-        }
-        let code = match tone {
-            Tone::Good => "32",
-            Tone::Bad => "31",
-            Tone::Odd => "33",
-            Tone::Head => "1",
-            Tone::Faint => "2",
-        };
-        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        paint(self.color_stdout, tone, text)
+    }
+
+    /// Colours a word for stderr by what it means.
+    pub fn paint_stderr(&self, tone: Tone, text: &str) -> String {
+        paint(self.color_stderr, tone, text)
     }
 
     /// Asks a yes/no question whose default is no. `--yes` answers it; without a terminal and without `--yes` it is refused.
     pub fn confirm(&self, question: &str) -> Result<Consent, CommandError> {
         if self.yes {
-            return Ok(Consent(()));
+            return Ok(Consent::given());
         }
         let answer = self.ask(&format!("{question} [y/N] "), "repeat the command with --yes")?;
-        if matches!(answer.as_str(), "y" | "Y" | "yes") { Ok(Consent(())) } else { Err(declined()) }
+        if matches!(answer.as_str(), "y" | "Y" | "yes") { Ok(Consent::given()) } else { Err(declined()) }
     }
 
     /// Asks to type a name before something is lost for good. `given` is the name from the command line, if any.
@@ -139,7 +140,7 @@ impl Ui {
             )?,
         };
         if typed == name {
-            return Ok(Consent(()));
+            return Ok(Consent::given());
         }
         Err(CommandError::new(Exit::Refused, format!("'{typed}' is not '{name}'; nothing was changed")))
     }
@@ -174,6 +175,20 @@ pub enum Tone {
     Head,
     /// Background information.
     Faint,
+}
+
+fn paint(color: bool, tone: Tone, text: &str) -> String {
+    if !color {
+        return text.to_owned();
+    }
+    let code = match tone {
+        Tone::Good => "32",
+        Tone::Bad => "31",
+        Tone::Odd => "33",
+        Tone::Head => "1",
+        Tone::Faint => "2",
+    };
+    format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
 fn declined() -> CommandError {

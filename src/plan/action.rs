@@ -198,6 +198,21 @@ impl Plan {
     }
 }
 
+impl Condition {
+    /// The member or object that it is about, as progress shows it.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::EtcdMember { member } | Self::Member { member, .. } => member.to_string(),
+            Self::Leader { group } | Self::Synchronous { group } | Self::Dynamic { group } | Self::Registered { group } => {
+                group.to_string()
+            }
+            Self::Running { service } | Self::Deployed { service, .. } => service.to_string(),
+            Self::Routes { proxy } => proxy.to_string(),
+            Self::Vip => "VIP".to_owned(),
+        }
+    }
+}
+
 impl Change {
     fn verb(self, create: &'static str, update: &'static str) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::action::{Action, Change, Condition, Plan};
 use super::dynamic;
+use crate::error::{Exit, Failure};
 use crate::observe::model::{GroupState, Observed, Probe, ServiceFacts, SwarmFacts};
 use crate::templates::Artifacts;
 use crate::templates::artifacts::{Kind, LABEL_HOST, Layer, Service};
@@ -33,6 +34,25 @@ pub struct Refusal {
 impl Refusal {
     fn new(what: impl Into<String>, why: impl Into<String>, instead: impl Into<String>) -> Self {
         Self { what: what.into(), why: why.into(), instead: instead.into() }
+    }
+}
+
+/// All refusals of a plan as one error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(pub Vec<Refusal>);
+
+impl std::error::Error for Refused {}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "this cannot be done; nothing was changed")?;
+        self.0.iter().try_for_each(|refusal| write!(f, "\n  {refusal}\n    instead: {}", refusal.instead))
+    }
+}
+
+impl Failure for Refused {
+    fn exit(&self) -> Exit {
+        Exit::Refused
     }
 }
 

@@ -1,1 +1,290 @@
-//! A real cluster on real Docker hosts, end to end. Run by `scripts/test`; the default profile of nextest leaves it out.
+//! The main job end to end on a real cluster: real Docker hosts, Swarm, etcd, Patroni, PostgreSQL, Citus, HAProxy,
+//! PgBouncer and keepalived. One scenario, told in steps; the cluster of one step is the one that the step before left.
+//!
+//! Needs Docker and the images; fails without them. What needs Citus runs when PGCLUSTERCTL_TEST_CITUS is `yes`.
+
+mod client;
+mod harness;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::time::{Duration, Instant};
+
+use client::{Target, Writer};
+use harness::{Lab, eventually, finished, step};
+use serde_json::Value;
+
+/// Rows of the table that is watched through everything.
+const ROWS: i64 = 10_000;
+/// A cluster that recovers on its own has this long: Patroni's ttl of 20 s, etcd's new leader, a new standby.
+const RECOVERY: Duration = Duration::from_secs(120);
+
+#[test]
+fn the_main_job_with_shards() {
+    if std::env::var("PGCLUSTERCTL_TEST_CITUS").as_deref() == Ok("no") {
+        eprintln!("SKIPPED (needs the Citus image): the_main_job_with_shards");
+        return;
+    }
+    scenario(3);
+}
+
+#[test]
+fn the_main_job_without_shards() {
+    scenario(0);
+}
+
+fn scenario(shards: u32) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let lab = step("lab up", || Lab::start(shards));
+    step("images", || {
+        lab.ctl(&["image", "build"]).ok();
+        lab.ctl(&["init", "--yes"]).ok();
+        lab.ctl(&["image", "push"]).ok();
+    });
+    step("init again changes nothing", || lab.ctl(&["init", "--check"]).ok());
+    step("image push again sends nothing", || {
+        let again = lab.ctl(&["image", "push"]).ok();
+        assert!(again.took < Duration::from_secs(10), "it took {:?}", again.took);
+    });
+    step("up, killed in three waves", || {
+        for wave in [1, 3, 4] {
+            kill_up_in_wave(&lab, wave);
+        }
+    });
+    step("up completes what was killed; a second operator is refused", || complete_beside_another_operator(&lab));
+    step("up again has nothing to do", || {
+        let plan = lab.json(&["plan", "--check"]);
+        assert_eq!(plan["pending"], false, "{plan:#}");
+        lab.ctl(&["up"]).ok();
+    });
+
+    let password = lab.ctl(&["password", "app"]).ok().stdout.trim().to_owned();
+    let write = Target { host: lab.vip.clone(), port: 5432, password: password.clone() };
+    let read = Target { port: 5433, ..write.clone() };
+    step("rows through the VIP", || runtime.block_on(fill(&write, shards)));
+    step("reads go to a standby", || {
+        eventually("a read on port 5433 sees all rows", RECOVERY, || {
+            let seen = runtime.block_on(read.number("select count(*) from ledger where pg_is_in_recovery()"));
+            if seen == ROWS { Ok(()) } else { Err(format!("{seen} rows")) }
+        });
+    });
+    step("status and health", || healthy(&lab, shards));
+    step("passwords are where they belong", || no_password_leaks(&lab, &password));
+
+    let groups: Vec<Vec<String>> = groups(shards);
+    for verb in ["switchover", "failover"] {
+        for group in &groups {
+            step(&format!("{verb} {}", group.join(" ")), || change_leader(&lab, verb, group));
+            assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
+        }
+    }
+    let lost = step("loss of the host with coordinator leader and VIP", || lose_host(&lab, &runtime, &write));
+    step("status with a dead host", || {
+        let status = lab.ctl(&["status"]).exits(5);
+        eprintln!("    status took {:.1} s with {lost} dead", status.took.as_secs_f64());
+        assert!(status.stdout.contains(&lost), "{}", status.stdout);
+    });
+    step("the host comes back", || {
+        lab.lab(&["start", &lost]).ok();
+        eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
+            run if run.status == 0 => Ok(()),
+            run => Err(run.stdout),
+        });
+        assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
+        lab.ctl(&["plan", "--check"]).ok();
+    });
+    step("a setting that needs a restart is rolled out", || change_a_setting(&lab, &runtime, &write));
+    step("down keeps the data, up finds it again", || {
+        lab.ctl(&["down", "--yes"]).ok();
+        lab.ctl(&["up", "--yes"]).ok();
+        assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
+    });
+    step("down --volumes wants the name", || {
+        lab.ctl(&["down", "--volumes", "--yes"]).exits(6);
+        lab.ctl(&["down", "--volumes", "--confirm", "wrong"]).exits(6);
+        lab.ctl(&["down", "--volumes", "--confirm", "pgcluster"]).ok();
+        lab.ctl(&["down", "--volumes", "--confirm", "pgcluster"]).ok();
+    });
+}
+
+/// Starts `up` and kills it with SIGKILL as soon as it tells that the wave began (or, when it is through before, lets it be).
+fn kill_up_in_wave(lab: &Lab, wave: usize) {
+    let mut up = lab.command(&["up", "--yes"]).spawn().expect("the binary starts");
+    let stderr = BufReader::new(up.stderr.take().expect("stderr is piped"));
+    let mark = format!("[{wave}/");
+    let reached = stderr.lines().map_while(Result::ok).any(|line| line.starts_with(&mark));
+    assert!(reached, "up ended before wave {wave}");
+    up.kill().expect("it can be killed");
+    up.wait().expect("it ends");
+}
+
+fn complete_beside_another_operator(lab: &Lab) {
+    let started = Instant::now();
+    let mut first = lab.command(&["up", "--yes"]).spawn().expect("the binary starts");
+    // The lock is taken right before the first wave is told.
+    let mut stderr = BufReader::new(first.stderr.take().expect("stderr is piped"));
+    let mut line = String::new();
+    while stderr.read_line(&mut line).expect("readable") > 0 && !line.starts_with('[') {
+        line.clear();
+    }
+    let second = lab.ctl(&["up", "--yes"]).exits(6);
+    assert!(second.stderr.contains("is running `up`"), "{}", second.stderr);
+    let rest = std::thread::spawn(move || stderr.lines().map_while(Result::ok).collect::<Vec<_>>().join("\n"));
+    let output = first.wait_with_output().expect("it ends");
+    let mut run = finished(&output, started.elapsed());
+    run.stderr = rest.join().expect("the reader ends");
+    run.ok();
+}
+
+/// The watched table: distributed when there are shard groups, with rows in every one of them.
+async fn fill(target: &Target, shards: u32) {
+    target.batch("create table ledger (id bigint primary key, note text)").await;
+    target.batch("create table written (id bigint primary key)").await;
+    if shards > 0 {
+        target.batch("select create_distributed_table('ledger', 'id')").await;
+        target.batch("select create_distributed_table('written', 'id')").await;
+    }
+    target.batch(&format!("insert into ledger select n, repeat('x', 50) from generate_series(1, {ROWS}) n")).await;
+    assert_eq!(target.number("select count(*) from ledger").await, ROWS);
+    if shards > 0 {
+        let nodes =
+            "select count(distinct nodename) from citus_shards where table_name = 'ledger'::regclass and shard_size > 0";
+        assert!(target.number(nodes).await >= i64::from(shards), "every shard group holds rows");
+    }
+}
+
+fn healthy(lab: &Lab, shards: u32) {
+    lab.ctl(&["health"]).ok();
+    let table = lab.ctl(&["status"]).ok();
+    let members: Vec<_> = groups(shards).into_iter().map(|args| members(&args)).collect();
+    for member in members.iter().flatten() {
+        assert!(table.stdout.contains(member), "{member} is missing:\n{}", table.stdout);
+    }
+    let json = lab.json(&["status"]);
+    assert_eq!(json["schema_version"], 1);
+    let mut times: Vec<_> = (0..10).map(|_| lab.ctl(&["status"]).ok().took).collect();
+    times.sort();
+    eprintln!("    status: median {:.2} s of 10", times[5].as_secs_f64());
+}
+
+/// Arguments that name each group.
+fn groups(shards: u32) -> Vec<Vec<String>> {
+    let shard = |n: u32| vec!["--shard".to_owned(), n.to_string()];
+    std::iter::once(vec!["--coordinator".to_owned()]).chain((1..=shards.min(1)).map(shard)).collect()
+}
+
+fn members(group: &[String]) -> Vec<String> {
+    match group.get(1) {
+        Some(shard) => (1..=2).map(|n| format!("worker-{shard}-{n}")).collect(),
+        None => (1..=3).map(|n| format!("coordinator-{n}")).collect(),
+    }
+}
+
+fn change_leader(lab: &Lab, verb: &str, group: &[String]) {
+    let mut args = vec![verb];
+    args.extend(group.iter().map(String::as_str));
+    args.push("--yes");
+    let report = lab.json(&args);
+    assert_ne!(report["from"], report["to"], "{report:#}");
+    let new = report["to"].as_str().unwrap_or_default();
+    assert!(members(group).iter().any(|m| m == new), "{report:#}");
+    eprintln!("    outage {} ms, {} -> {}", report["outage_ms"], report["from"], report["to"]);
+    // pg_dist_node and the redundancy are part of health.
+    eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
+        run if run.status == 0 => Ok(()),
+        run => Err(run.stdout),
+    });
+}
+
+/// Cuts the power of the host that carries both the VIP and the coordinators' leader while a client writes.
+fn lose_host(lab: &Lab, runtime: &tokio::runtime::Runtime, target: &Target) -> String {
+    let holder = vip_holder(lab);
+    let leader = coordinator_on(lab, &holder);
+    if leader_of(lab, "coordinator") != leader {
+        lab.ctl(&["switchover", "--coordinator", "--to", &leader, "--yes"]).ok();
+    }
+    let (written, count) = runtime.block_on(async {
+        let writer = Writer::start(target.clone(), "written");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        lab.lab(&["kill", &holder]).ok();
+        // Patroni's ttl, and etcd's when its leader was there too, with a margin (FAQ of the runbook for host loss).
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        let written = writer.finish().await;
+        let count = target.number("select count(*) from written").await;
+        (written, count)
+    });
+    let present = runtime.block_on(async {
+        let client = target.connect().await.expect("the VIP takes connections");
+        let rows = client.query("select id from written", &[]).await.expect("readable");
+        rows.iter().map(|row| row.get(0)).collect::<BTreeSet<i64>>()
+    });
+    let lost: Vec<_> = written.acknowledged.iter().filter(|id| !present.contains(id)).collect();
+    eprintln!(
+        "    outage {:.1} s as a writing client saw it; {} commits acknowledged, {} attempts failed, {count} rows present",
+        written.outage.as_secs_f64(),
+        written.acknowledged.len(),
+        written.failed,
+    );
+    assert!(lost.is_empty(), "acknowledged rows are lost: {lost:?}");
+    assert!(written.outage < Duration::from_secs(40), "the client saw an outage of {:?}", written.outage);
+    holder
+}
+
+fn vip_holder(lab: &Lab) -> String {
+    let status = lab.json(&["status"]);
+    let proxies = status["proxies"].as_array().cloned().unwrap_or_default();
+    let holder = proxies.iter().find(|p| p["holds_vip"] == Value::Bool(true));
+    holder.and_then(|p| p["host"].as_str()).expect("one proxy host holds the VIP").to_owned()
+}
+
+/// The coordinator of a host, from the resolved topology.
+fn coordinator_on(lab: &Lab, host: &str) -> String {
+    member_rows(lab).into_iter().find(|m| m["group"] == "coordinator" && m["host"] == host).expect("one per host")["member"]
+        .as_str()
+        .expect("a name")
+        .to_owned()
+}
+
+fn leader_of(lab: &Lab, group: &str) -> String {
+    let leads = |m: &Value| m["group"] == group && m["role"] == "leader";
+    member_rows(lab).into_iter().find(leads).expect("a leader")["member"].as_str().expect("a name").to_owned()
+}
+
+fn member_rows(lab: &Lab) -> Vec<Value> {
+    lab.json(&["status"])["members"].as_array().cloned().expect("status lists members")
+}
+
+/// No password in any service definition, container definition, log or rendered file.
+fn no_password_leaks(lab: &Lab, password: &str) {
+    let rendered = lab.path("rendered");
+    lab.ctl(&["render", "-o", &rendered.display().to_string()]).ok();
+    let mut texts = vec![("status", lab.ctl(&["status", "--format", "json", "-vv"]).stdout)];
+    for member in ["coordinator-1", "coordinator-2", "haproxy-1", "pgbouncer-1", "etcd-1"] {
+        texts.push((member, lab.ctl(&["logs", member]).stdout));
+        texts.push((
+            member,
+            lab.ctl(&["exec", member, "--", "sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' '\\n'"])
+                .stdout,
+        ));
+    }
+    for (place, text) in texts {
+        assert!(!text.contains(password), "the password shows in {place}");
+    }
+    let found = std::process::Command::new("grep").args(["-rl", password]).arg(&rendered).output().expect("grep runs");
+    assert!(found.stdout.is_empty(), "the password is in {}", String::from_utf8_lossy(&found.stdout));
+}
+
+/// `max_connections` takes effect by a restart alone: standbys first, then the leader after a switchover.
+fn change_a_setting(lab: &Lab, runtime: &tokio::runtime::Runtime, target: &Target) {
+    let path = lab.path("topology.toml");
+    let text = std::fs::read_to_string(&path).expect("readable");
+    assert!(!text.contains("max_connections"));
+    let changed = format!("{text}\n[postgres.parameters]\nmax_connections = 137\n");
+    std::fs::write(&path, changed).expect("writable");
+    let pending = lab.ctl(&["plan", "--check"]).exits(5);
+    assert!(pending.stdout.contains("max_connections"), "{}", pending.stdout);
+    lab.ctl(&["up", "--yes"]).ok();
+    let seen = runtime.block_on(target.number("select current_setting('max_connections')::bigint"));
+    assert_eq!(seen, 137);
+    lab.ctl(&["plan", "--check"]).ok();
+}

@@ -1,0 +1,93 @@
+//! What most commands begin with: the topology, its artifacts, connections to the hosts.
+
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+use crate::observe::{Observed, Scope, observe};
+use crate::plan::diff::differences;
+use crate::plan::{self, Plan, PlanReport, Refused};
+use crate::remote::fleet::Fleet;
+use crate::remote::ssh::SshError;
+use crate::steps::World;
+use crate::templates::{self, Artifacts};
+use crate::topology::Topology;
+
+/// A topology with its artifacts and connections.
+#[derive(Debug)]
+pub struct Session {
+    /// The wanted cluster.
+    pub topology: Topology,
+    /// What it renders to.
+    pub artifacts: Artifacts,
+    /// Connections to its hosts; a host that does not answer is a value in it.
+    pub fleet: Fleet,
+}
+
+impl Session {
+    /// Reads the topology, renders it and connects. Unknown host keys are shown and asked for; changed ones are refused.
+    pub async fn open(context: &Context) -> Result<Self, CommandError> {
+        let topology = context.topology()?;
+        let artifacts = templates::render(&topology)?;
+        let mut fleet = Fleet::connect(&topology).await;
+        if learn_host_keys(context, &topology, &fleet)? {
+            fleet = Fleet::connect(&topology).await;
+        }
+        Ok(Self { topology, artifacts, fleet })
+    }
+
+    /// Like [`Session::open`], and all hosts must answer.
+    pub async fn open_whole(context: &Context) -> Result<Self, CommandError> {
+        let session = Self::open(context).await?;
+        session.fleet.require_all()?;
+        Ok(session)
+    }
+
+    /// What steps work with.
+    pub fn world(&self) -> World<'_> {
+        World { topology: &self.topology, artifacts: &self.artifacts, fleet: &self.fleet }
+    }
+
+    /// Looks at the cluster.
+    pub async fn observe(&self, scope: Scope) -> Observed {
+        observe(&self.topology, &self.fleet, scope).await
+    }
+
+    /// What `up` has to do now.
+    pub async fn plan(&self) -> Result<(Plan, PlanReport), CommandError> {
+        let observed = self.observe(Scope::plan()).await;
+        let plan = plan::plan(&self.topology, &self.artifacts, &observed).map_err(Refused)?;
+        let report = PlanReport {
+            schema_version: 1,
+            cluster: self.topology.name.to_string(),
+            pending: !plan.is_empty(),
+            plan: plan.clone(),
+            differences: differences(&plan, &self.artifacts, &observed),
+        };
+        Ok((plan, report))
+    }
+}
+
+/// Asks for every host key that nobody vouches for; `true` when one was added to known_hosts.
+fn learn_host_keys(context: &Context, topology: &Topology, fleet: &Fleet) -> Result<bool, CommandError> {
+    let mut learnt = false;
+    for (host, error) in fleet.failures() {
+        match error {
+            SshError::UnknownHostKey(unknown) => {
+                let host = topology.host(host);
+                context.ui.note(format!("{} ({}) shows a host key that is not in known_hosts:", host.name, host.address));
+                context.ui.note(format!("  {}", unknown.key.fingerprint()));
+                let file = host.ssh.known_hosts.display();
+                context.ui.confirm(&format!("Is this {}? Add its key to {file}?", host.name))?;
+                unknown
+                    .accept()
+                    .map_err(|e| CommandError::new(Exit::Refused, format!("{file}: the key cannot be added: {e}")))?;
+                learnt = true;
+            }
+            SshError::ChangedHostKey { .. } => {
+                return Err(CommandError::new(Exit::Unreachable, error.to_string())
+                    .hint("if the host was reinstalled, remove its old key with `ssh-keygen -R` and run this again"));
+            }
+            _ => {}
+        }
+    }
+    Ok(learnt)
+}

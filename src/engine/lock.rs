@@ -1,0 +1,297 @@
+//! One operator at a time: a Swarm config as the cluster-wide lock.
+//!
+//! Creating a config whose name is taken fails, so creating `<cluster>-lock` is the atomic step. Its holder renews a
+//! counter in the config's labels (the only part that Swarm lets change) every [`RENEW`]. Whoever finds the lock taken
+//! watches that counter on its own monotonic clock: if it moves the holder lives and the newcomer is refused; if it stands
+//! still for [`STALE`] the holder is gone, and the lock is taken over by an update that Swarm accepts only for the version
+//! that was watched, so that of two who take over one wins. No clock of another machine is believed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bollard::Docker;
+use bollard::errors::Error as DockerError;
+use bollard::models::{Config, ConfigSpec};
+use bollard::query_parameters::UpdateConfigOptionsBuilder;
+use tokio::task::JoinHandle;
+
+use crate::error::{Exit, Failure};
+use crate::templates::artifacts::LABEL_CLUSTER;
+use crate::topology::ClusterName;
+
+/// How often the holder renews.
+const RENEW: Duration = Duration::from_secs(2);
+/// How long the counter must stand still before the lock is taken over: three renewals and one for a slow connection.
+const STALE: Duration = Duration::from_secs(8);
+/// How often a newcomer looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+const OWNER: &str = "pgclusterctl.lock.owner";
+const COMMAND: &str = "pgclusterctl.lock.command";
+const SINCE: &str = "pgclusterctl.lock.since";
+const PROCESS: &str = "pgclusterctl.lock.process";
+const BEAT: &str = "pgclusterctl.lock.beat";
+
+/// Why the lock is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else works on the cluster.
+    #[error("{owner} is running `{command}` on this cluster since {since}")]
+    Held {
+        /// user@machine.
+        owner: String,
+        /// Their command.
+        command: String,
+        /// When they started, as their machine's clock had it.
+        since: String,
+    },
+    /// Swarm did not answer.
+    #[error("the cluster's lock cannot be taken")]
+    Docker(#[source] DockerError),
+}
+
+impl Failure for LockError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Held { .. } => Exit::Refused,
+            Self::Docker(_) => Exit::Unreachable,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Held { .. } => vec![
+                "wait until it ends; if it was killed, its lock is taken over after a few seconds without a sign of life"
+                    .into(),
+            ],
+            Self::Docker(_) => vec!["`pgclusterctl status` shows whether the Swarm has its quorum".into()],
+        }
+    }
+}
+
+/// The lock, held and renewed until it is released or this process ends.
+#[derive(Debug)]
+pub struct Lock {
+    docker: Docker,
+    name: String,
+    lost: Arc<AtomicBool>,
+    renewal: JoinHandle<()>,
+}
+
+/// Who holds or wants the lock.
+#[derive(Debug, Clone)]
+struct Claim {
+    owner: String,
+    command: String,
+    since: String,
+    process: String,
+}
+
+impl Lock {
+    /// Takes the lock for `command`, from a dead holder too; `told` is called once when that means waiting.
+    pub async fn take(
+        docker: &Docker,
+        cluster: &ClusterName,
+        command: &str,
+        told: impl FnOnce(&str),
+    ) -> Result<Self, LockError> {
+        let name = format!("{cluster}-lock");
+        let claim = Claim::ours(command);
+        let mut told = Some(told);
+        loop {
+            match docker.create_config(spec(&name, cluster, &claim, 0)).await {
+                Ok(_) => break,
+                Err(error) if is_conflict(&error) => {}
+                Err(error) => return Err(LockError::Docker(error)),
+            }
+            // Released between the two calls: try to create it again.
+            let Some(found) = inspect(docker, &name).await? else { continue };
+            if !same_process_is_dead(&found) {
+                if let Some(told) = told.take() {
+                    let holder = Claim::of(&found);
+                    told(&format!("the lock is held by {} (`{}`); looking whether it is alive", holder.owner, holder.command));
+                }
+                let Some(still) = watch(docker, &name, found).await? else { continue };
+                if take_over(docker, &name, cluster, &claim, &still).await? {
+                    break;
+                }
+            } else if take_over(docker, &name, cluster, &claim, &found).await? {
+                break;
+            }
+        }
+        let lost = Arc::new(AtomicBool::new(false));
+        let renewal = tokio::spawn(renew(docker.clone(), name.clone(), cluster.clone(), claim, lost.clone()));
+        Ok(Self { docker: docker.clone(), name, lost, renewal })
+    }
+
+    /// Whether somebody took the lock over, because this process slept or was cut off for long.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    /// Gives the lock back.
+    pub async fn release(self) {
+        self.renewal.abort();
+        if !self.is_lost() {
+            // If this fails, the next operator takes the lock over after the stale time.
+            let _ = self.docker.delete_config(&self.name).await;
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.renewal.abort();
+    }
+}
+
+impl Claim {
+    fn ours(command: &str) -> Self {
+        let user = std::env::var("USER").unwrap_or_else(|_| "someone".into());
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self {
+            owner: format!("{user}@{machine}"),
+            command: command.to_owned(),
+            since: jiff::Timestamp::now().round(jiff::Unit::Second).map_or_else(|_| String::new(), |t| t.to_string()),
+            process: process_identity(std::process::id()),
+        }
+    }
+
+    fn of(config: &Config) -> Self {
+        let label = |key: &str| labels(config).and_then(|l| l.get(key)).cloned().unwrap_or_else(|| "someone".into());
+        Self { owner: label(OWNER), command: label(COMMAND), since: label(SINCE), process: label(PROCESS) }
+    }
+}
+
+fn labels(config: &Config) -> Option<&HashMap<String, String>> {
+    config.spec.as_ref()?.labels.as_ref()
+}
+
+fn beat(config: &Config) -> Option<&String> {
+    labels(config)?.get(BEAT)
+}
+
+fn version(config: &Config) -> i64 {
+    let index = config.version.as_ref().and_then(|v| v.index).unwrap_or_default();
+    i64::try_from(index).unwrap_or(i64::MAX)
+}
+
+fn spec(name: &str, cluster: &ClusterName, claim: &Claim, beat: u64) -> ConfigSpec {
+    let labels = HashMap::from([
+        (LABEL_CLUSTER.to_owned(), cluster.to_string()),
+        (OWNER.to_owned(), claim.owner.clone()),
+        (COMMAND.to_owned(), claim.command.clone()),
+        (SINCE.to_owned(), claim.since.clone()),
+        (PROCESS.to_owned(), claim.process.clone()),
+        (BEAT.to_owned(), beat.to_string()),
+    ]);
+    // Swarm wants some data in a config; "lock" in base64.
+    ConfigSpec { name: Some(name.to_owned()), labels: Some(labels), data: Some("bG9jaw==".into()), templating: None }
+}
+
+async fn inspect(docker: &Docker, name: &str) -> Result<Option<Config>, LockError> {
+    match docker.inspect_config(name).await {
+        Ok(config) => Ok(Some(config)),
+        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+        Err(error) => Err(LockError::Docker(error)),
+    }
+}
+
+/// Watches a held lock: the last state of one that stood still, `None` of one that was released, an error of a live one.
+async fn watch(docker: &Docker, name: &str, found: Config) -> Result<Option<Config>, LockError> {
+    let since = Instant::now();
+    let mut last = found;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(now) = inspect(docker, name).await? else { return Ok(None) };
+        if beat(&now) != beat(&last) || Claim::of(&now).process != Claim::of(&last).process {
+            let Claim { owner, command, since, .. } = Claim::of(&now);
+            return Err(LockError::Held { owner, command, since });
+        }
+        last = now;
+        if since.elapsed() >= STALE {
+            return Ok(Some(last));
+        }
+    }
+}
+
+/// Whether the update won; it does not when somebody else was faster.
+async fn take_over(
+    docker: &Docker,
+    name: &str,
+    cluster: &ClusterName,
+    claim: &Claim,
+    seen: &Config,
+) -> Result<bool, LockError> {
+    let options = UpdateConfigOptionsBuilder::default().version(version(seen)).build();
+    match docker.update_config(name, spec(name, cluster, claim, 0), options).await {
+        Ok(()) => Ok(true),
+        Err(DockerError::DockerResponseServerError { message, .. }) if message.contains("out of sequence") => Ok(false),
+        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+        Err(error) => Err(LockError::Docker(error)),
+    }
+}
+
+async fn renew(docker: Docker, name: String, cluster: ClusterName, claim: Claim, lost: Arc<AtomicBool>) {
+    for count in 1.. {
+        tokio::time::sleep(RENEW).await;
+        // A manager that is away for a moment costs a renewal, not the lock.
+        let Ok(found) = inspect(&docker, &name).await else { continue };
+        let ours = found.filter(|found| Claim::of(found).process == claim.process);
+        let Some(ours) = ours else {
+            lost.store(true, Ordering::SeqCst);
+            return;
+        };
+        let options = UpdateConfigOptionsBuilder::default().version(version(&ours)).build();
+        let _ = docker.update_config(&name, spec(&name, &cluster, &claim, count), options).await;
+    }
+}
+
+fn is_conflict(error: &DockerError) -> bool {
+    matches!(error, DockerError::DockerResponseServerError { status_code: 409, .. })
+}
+
+/// Whether the holder ran on this very machine, since its last boot, and its process is gone: then nobody has to wait.
+fn same_process_is_dead(found: &Config) -> bool {
+    let Some(identity) = labels(found).and_then(|l| l.get(PROCESS)) else { return false };
+    let mut parts = identity.split(':');
+    let (Some(boot), Some(pid)) = (parts.next(), parts.next().and_then(|pid| pid.parse().ok())) else { return false };
+    !boot.is_empty() && boot == boot_id() && *identity != process_identity(pid)
+}
+
+/// `<boot id>:<pid namespace>:…` cannot be forged by a reused pid: the start time of the process is part of it.
+fn process_identity(pid: u32) -> String {
+    let started = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    // Field 22 (start time in clock ticks since boot) counted after the command name, which may contain blanks (proc(5)).
+    let started = started.as_deref().and_then(|s| s.rsplit_once(')')).and_then(|(_, rest)| rest.split_whitespace().nth(19));
+    format!("{}:{pid}:{}", boot_id(), started.unwrap_or("gone"))
+}
+
+/// The kernel's boot id together with the PID namespace: inside another container the same pid means another process.
+fn boot_id() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+    // The link reads `pid:[4026531836]`; a colon separates the parts of the identity.
+    format!("{}-{}", boot.trim(), namespace.replace(':', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held_by(process: &str) -> Config {
+        let labels = HashMap::from([(PROCESS.to_owned(), process.to_owned())]);
+        Config { spec: Some(ConfigSpec { labels: Some(labels), ..ConfigSpec::default() }), ..Config::default() }
+    }
+
+    #[test]
+    fn only_a_dead_process_of_this_machine_is_known_to_be_dead() {
+        assert!(!same_process_is_dead(&held_by(&process_identity(std::process::id()))), "we are alive");
+        let reused = format!("{}:{}:1", boot_id(), std::process::id());
+        assert!(same_process_is_dead(&held_by(&reused)), "another process has its pid now");
+        assert!(!same_process_is_dead(&held_by("another-boot:1:1")), "of another machine nothing is known");
+        assert!(!same_process_is_dead(&held_by("")));
+    }
+}

@@ -1,0 +1,80 @@
+//! Why a leader did not change as ordered.
+
+use std::time::Duration;
+
+use crate::error::{Exit, Failure};
+use crate::plan::candidate::NoCandidate;
+use crate::remote::fleet::FleetError;
+use crate::remote::patroni::PatroniError;
+
+/// Why a leader did not change as ordered.
+#[derive(Debug, thiserror::Error)]
+pub enum FailoverError {
+    /// Nobody can take over.
+    #[error(transparent)]
+    NoCandidate(#[from] NoCandidate),
+    /// The state of the group is unknown.
+    #[error("nothing is known of {group}: {reason}")]
+    Blind {
+        /// The group.
+        group: String,
+        /// Why.
+        reason: String,
+    },
+    /// A host is not connected, or the member does not run.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// Patroni said no.
+    #[error("{target}: Patroni refused")]
+    Refused {
+        /// The member that was asked.
+        target: String,
+        /// Its words.
+        #[source]
+        source: PatroniError,
+    },
+    /// The group did not become whole in time.
+    #[error("{group} is not in order after {} s: {}", after.as_secs(), missing.join("; "))]
+    Unfinished {
+        /// The group.
+        group: String,
+        /// How long was waited.
+        after: Duration,
+        /// What is missing.
+        missing: Vec<String>,
+    },
+    /// Somebody else became leader.
+    #[error("{leader} leads {group} now, not {wanted}")]
+    Other {
+        /// The group.
+        group: String,
+        /// Who should.
+        wanted: String,
+        /// Who does.
+        leader: String,
+    },
+}
+
+impl Failure for FailoverError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoCandidate(_) | Self::Refused { .. } => Exit::Refused,
+            Self::Blind { .. } | Self::Fleet(_) => Exit::Unreachable,
+            Self::Unfinished { .. } | Self::Other { .. } => Exit::Unhealthy,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::NoCandidate(NoCandidate::NoLeader { .. }) => "use `pgclusterctl failover` when the leader is lost",
+            Self::NoCandidate(NoCandidate::Nobody { .. }) => {
+                "`pgclusterctl status` shows each member; `failover --force` accepts the loss of what a candidate never received"
+            }
+            Self::NoCandidate(_) => "`pgclusterctl status` shows who is who",
+            Self::Refused { .. } => "nothing was changed; `pgclusterctl status` shows the state that Patroni decided on",
+            Self::Blind { .. } | Self::Fleet(_) => "`pgclusterctl status` shows what can be reached",
+            Self::Unfinished { .. } | Self::Other { .. } => "`pgclusterctl health` names what is wrong and what to do",
+        };
+        vec![hint.to_owned()]
+    }
+}

@@ -1,0 +1,126 @@
+//! Changing a group's leader by order: choose, ask Patroni, measure, verify.
+//!
+//! Called by `switchover`, `failover` and, inside `up`, before a leader is updated. Patroni does the work; this module makes
+//! sure that it is asked for the right thing, that its no is heard, and that the end is what was promised.
+
+pub mod error;
+pub mod probe;
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+pub use error::FailoverError;
+use probe::Probe;
+
+use crate::consent::Consent;
+use crate::observe::model::GroupState;
+use crate::observe::{Scope, observe};
+use crate::plan::Condition;
+use crate::plan::candidate::{Candidate, Occasion};
+use crate::plan::condition::unmet;
+use crate::plan::planner::group_conditions;
+use crate::remote::patroni;
+use crate::steps::World;
+use crate::topology::model::Group;
+
+/// How long a new leader may take. Patroni itself gives up a switchover after about half of that.
+const LEADER: Duration = Duration::from_secs(60);
+/// How long the group may take to be whole again: the old leader is rewound or copied anew.
+const WHOLE: Duration = Duration::from_secs(120);
+/// Pause between two looks.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// A change of leader, carried out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Change {
+    /// Version of this document's shape.
+    pub schema_version: u32,
+    /// `switchover` or `failover`.
+    pub kind: &'static str,
+    /// The group.
+    pub group: String,
+    /// The leader before; empty when there was none.
+    pub from: String,
+    /// The leader now.
+    pub to: String,
+    /// Timeline of the leader now.
+    pub timeline: u64,
+    /// Whether every acknowledged write was known to be on the new leader before.
+    pub synchronous: bool,
+    /// From the last moment the old leader took writes to the first the new one did, in milliseconds; from the request when
+    /// the old leader could not be asked any more.
+    pub outage_ms: u64,
+    /// From the request until all members of the group were in order again, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// Asks Patroni to make the candidate the leader, and sees it through until the group is whole.
+pub async fn carry_out(
+    world: World<'_>,
+    group: &Group,
+    state: &GroupState,
+    candidate: &Candidate,
+    occasion: Occasion,
+    _consent: &Consent,
+) -> Result<Change, FailoverError> {
+    let probe = Probe::start(world, &state.leader, &candidate.member).await;
+    let requested = Instant::now();
+    request(world, state, candidate, occasion).await?;
+    let until_led = [Condition::Leader { group: group.id }];
+    wait(world, group, &until_led, LEADER).await?;
+    let outage = probe.finish(requested).await;
+    wait(world, group, &group_conditions(world.topology, group), WHOLE).await?;
+    let observed = observe(world.topology, world.fleet, Scope::of_conditions(&until_led)).await;
+    let after = observed.patroni.known().and_then(|groups| groups.get(&group.id)).cloned().unwrap_or_default();
+    if after.leader != candidate.member {
+        return Err(FailoverError::Other { group: group.id.to_string(), wanted: candidate.member.clone(), leader: after.leader });
+    }
+    Ok(Change {
+        schema_version: 1,
+        kind: if occasion == Occasion::Planned { "switchover" } else { "failover" },
+        group: group.id.to_string(),
+        from: state.leader.clone(),
+        timeline: after.members.get(&after.leader).map_or(0, |m| m.timeline),
+        to: after.leader,
+        synchronous: candidate.synchronous,
+        outage_ms: millis(outage),
+        took_ms: millis(requested.elapsed()),
+    })
+}
+
+/// A switchover is the old leader's business, a failover the candidate's; any other member can pass either on.
+async fn request(world: World<'_>, state: &GroupState, candidate: &Candidate, occasion: Occasion) -> Result<(), FailoverError> {
+    let refused = |target: &str| {
+        let target = target.to_owned();
+        move |source| FailoverError::Refused { target, source }
+    };
+    let asked = if occasion == Occasion::Planned { &state.leader } else { &candidate.member };
+    let member = world.fleet.member(world.topology, asked).await?;
+    let done = if occasion == Occasion::Planned {
+        patroni::switchover(&member, &state.leader, &candidate.member).await
+    } else {
+        patroni::failover(&member, &candidate.member).await
+    };
+    done.map_err(refused(asked))
+}
+
+async fn wait(world: World<'_>, group: &Group, conditions: &[Condition], limit: Duration) -> Result<(), FailoverError> {
+    let started = Instant::now();
+    let scope = Scope::of_conditions(conditions);
+    loop {
+        let observed = observe(world.topology, world.fleet, scope).await;
+        let missing: Vec<_> = conditions.iter().filter_map(|c| unmet(c, world.topology, world.artifacts, &observed)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if started.elapsed() > limit {
+            return Err(FailoverError::Unfinished { group: group.id.to_string(), after: limit, missing });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,75 @@
+//! pg_dist_node and shard counts, from the coordinators' leader.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::model::{CitusFacts, CitusNode, GroupState, Probe};
+use super::{Scope, not_asked, within};
+use crate::remote::fleet::Fleet;
+use crate::remote::sql;
+use crate::topology::Topology;
+use crate::topology::ids::GroupId;
+
+/// Relay, login and queries.
+const LIMIT: Duration = Duration::from_millis(2800);
+/// Each query alone.
+const QUERY: Duration = Duration::from_secs(2);
+
+const VERSION: &str = "select extversion from pg_extension where extname = 'citus'";
+
+/// Placements are counted in the catalog: the view citus_shards asks every node for sizes, and lists secondaries too.
+const NODES: &str = "select n.groupid::int4, n.nodename, n.nodeport, n.noderole::text, n.isactive, n.hasmetadata,
+    n.metadatasynced, n.shouldhaveshards,
+    (select count(*) from pg_dist_placement p where p.groupid = n.groupid)::int8
+    from pg_dist_node n order by n.groupid, n.noderole, n.nodename";
+
+const TABLES: &str = "select count(*)::int8 from pg_dist_partition";
+
+pub(super) async fn collect(
+    topology: &Topology,
+    fleet: &Fleet,
+    scope: Scope,
+    patroni: &Probe<BTreeMap<GroupId, GroupState>>,
+) -> Probe<CitusFacts> {
+    if topology.citus.is_none() {
+        return Probe::Known(CitusFacts::default());
+    }
+    if !scope.citus {
+        return not_asked("pg_dist_node");
+    }
+    let state = patroni.known().and_then(|groups| groups.get(&GroupId::COORDINATOR));
+    match state.map(|s| s.leader.as_str()).filter(|leader| !leader.is_empty()) {
+        Some(leader) => within("pg_dist_node", LIMIT, look(topology, fleet, leader)).await,
+        None => Probe::fail("pg_dist_node", "no leader of the coordinators is known"),
+    }
+}
+
+async fn look(topology: &Topology, fleet: &Fleet, leader: &str) -> Result<CitusFacts, String> {
+    let container = fleet.member(topology, leader).await.map_err(|e| e.to_string())?;
+    let client = sql::connect_to(&container, &topology.database).await.map_err(|e| e.to_string())?;
+    let (version, nodes, tables) = tokio::try_join!(
+        sql::rows(&container, &client, VERSION, QUERY),
+        sql::rows(&container, &client, NODES, QUERY),
+        sql::rows(&container, &client, TABLES, QUERY),
+    )
+    .map_err(|e| e.to_string())?;
+    let count = |number: i64| u64::try_from(number).unwrap_or_default();
+    Ok(CitusFacts {
+        version: version.first().map(|row| row.get(0)).unwrap_or_default(),
+        nodes: nodes
+            .iter()
+            .map(|row| CitusNode {
+                group: GroupId(u32::try_from(row.get::<_, i32>(0)).unwrap_or_default()),
+                name: row.get(1),
+                port: row.get(2),
+                role: row.get(3),
+                active: row.get(4),
+                has_metadata: row.get(5),
+                metadata_synced: row.get(6),
+                should_have_shards: row.get(7),
+                shards: count(row.get(8)),
+            })
+            .collect(),
+        tables: tables.first().map(|row| count(row.get(0))).unwrap_or_default(),
+    })
+}

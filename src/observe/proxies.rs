@@ -1,0 +1,94 @@
+//! HAProxy's own view of its servers, and which proxy host carries the VIP.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::model::{HostFacts, Probe, ProxyFacts};
+use super::{Scope, within};
+use crate::remote::fleet::Fleet;
+use crate::remote::relay;
+use crate::topology::Topology;
+use crate::topology::ids::{HostName, MemberName};
+
+/// Relay and answer.
+const LIMIT: Duration = Duration::from_millis(2500);
+
+pub(super) async fn collect(topology: &Topology, fleet: &Fleet, scope: Scope) -> BTreeMap<MemberName, Probe<ProxyFacts>> {
+    if !scope.proxies {
+        return BTreeMap::new();
+    }
+    let looks = topology.proxies.iter().map(|proxy| async move {
+        let name = format!("haproxy-{}", proxy.ordinal);
+        let probe = within(&name, LIMIT, look(topology, fleet, &name)).await;
+        // A name made of fixed letters and a number always is one.
+        MemberName::new(&name).ok().map(|name| (name, probe))
+    });
+    join_all(looks).await.into_iter().flatten().collect()
+}
+
+/// Marks the proxies whose host carries the VIP.
+pub(super) fn place_vip(
+    topology: &Topology,
+    hosts: &BTreeMap<HostName, Probe<HostFacts>>,
+    proxies: &mut BTreeMap<MemberName, Probe<ProxyFacts>>,
+) {
+    let Some(vip) = topology.network.vip.as_ref().map(|vip| vip.address.addr()) else { return };
+    for proxy in &topology.proxies {
+        let facts = hosts.get(&proxy.host).and_then(Probe::known);
+        let carries = facts.is_some_and(|f| f.addresses.values().flatten().any(|a| *a == vip));
+        let name = format!("haproxy-{}", proxy.ordinal);
+        if let Some((_, Probe::Known(facts))) = proxies.iter_mut().find(|(n, _)| n.as_str() == name) {
+            facts.holds_vip = carries;
+        }
+    }
+}
+
+async fn look(topology: &Topology, fleet: &Fleet, name: &str) -> Result<ProxyFacts, String> {
+    let container = fleet.member(topology, name).await.map_err(|e| e.to_string())?;
+    let mut socket = relay::haproxy(&container).await.map_err(|e| e.to_string())?;
+    socket.write_all(b"show stat\n").await.map_err(|e| e.to_string())?;
+    let mut text = String::new();
+    socket.read_to_string(&mut text).await.map_err(|e| e.to_string())?;
+    read(&text)
+}
+
+/// `show stat` is CSV whose first line names the columns (HAProxy management guide, section 9.1).
+fn read(text: &str) -> Result<ProxyFacts, String> {
+    let mut lines = text.lines().filter(|line| !line.is_empty());
+    let head = lines.next().and_then(|line| line.strip_prefix("# ")).ok_or("it answers no statistics")?;
+    let columns: Vec<_> = head.split(',').collect();
+    let column = |name: &str| columns.iter().position(|c| *c == name).ok_or(format!("its statistics have no column {name}"));
+    let (proxy, server, status, sessions) = (column("pxname")?, column("svname")?, column("status")?, column("scur")?);
+    let mut facts = ProxyFacts { holds_vip: false, backends: BTreeMap::new(), sessions: 0 };
+    for line in lines {
+        let fields: Vec<_> = line.split(',').collect();
+        let field = |index: usize| fields.get(index).copied().unwrap_or_default();
+        match field(server) {
+            "FRONTEND" => facts.sessions += field(sessions).parse::<u64>().unwrap_or_default(),
+            "BACKEND" => {}
+            name => {
+                let servers = facts.backends.entry(field(proxy).to_owned()).or_default();
+                servers.insert(name.to_owned(), field(status).to_owned());
+            }
+        }
+    }
+    Ok(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_are_read_by_column_name() {
+        let text = "# pxname,svname,qcur,scur,status,\nwrites,FRONTEND,,3,OPEN,\nleader,coordinator-1,0,1,UP,\nleader,coordinator-2,0,0,DOWN,\nleader,BACKEND,0,1,UP,\n\n";
+        let facts = read(text).expect("readable");
+        assert_eq!(facts.sessions, 3);
+        assert_eq!(facts.backends["leader"]["coordinator-1"], "UP");
+        assert_eq!(facts.backends["leader"].len(), 2);
+        assert!(read("Unknown command\n").is_err());
+    }
+}

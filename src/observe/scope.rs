@@ -1,0 +1,63 @@
+//! How much to look at: a look at everything costs a dozen commands in containers, waiting needs far less.
+
+use crate::plan::Condition;
+
+/// Which parts of a cluster are looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Hosts: shell and daemon.
+    pub hosts: bool,
+    /// Swarm objects and tasks.
+    pub swarm: bool,
+    /// Contents of Swarm configs, for diffs.
+    pub configs: bool,
+    /// Each etcd member's own state.
+    pub etcd: bool,
+    /// Patroni's keys.
+    pub patroni: bool,
+    /// SQL on each group's leader.
+    pub leaders: bool,
+    /// pg_dist_node.
+    pub citus: bool,
+    /// HAProxy's view.
+    pub proxies: bool,
+}
+
+impl Scope {
+    /// Everything, for `status` and `health`.
+    pub fn all() -> Self {
+        Self { hosts: true, swarm: true, configs: false, etcd: true, patroni: true, leaders: true, citus: true, proxies: true }
+    }
+
+    /// What the planner of `up` reads. Proxies tell who holds the VIP.
+    pub fn plan() -> Self {
+        Self { hosts: true, swarm: true, configs: true, patroni: true, proxies: true, ..Self::default() }
+    }
+
+    /// What `init` reads.
+    pub fn init() -> Self {
+        Self { hosts: true, swarm: true, ..Self::default() }
+    }
+
+    /// What these conditions are judged by.
+    pub fn of_conditions(conditions: &[Condition]) -> Self {
+        let mut scope = Self::default();
+        for condition in conditions {
+            match condition {
+                Condition::EtcdMember { .. } => scope.etcd = true,
+                Condition::Leader { .. }
+                | Condition::Member { .. }
+                | Condition::Synchronous { .. }
+                | Condition::Dynamic { .. } => scope.patroni = true,
+                Condition::Registered { .. } => {
+                    scope.patroni = true;
+                    scope.citus = true;
+                }
+                Condition::Running { .. } | Condition::Deployed { .. } => scope.swarm = true,
+                Condition::Routes { .. } => scope.proxies = true,
+                Condition::Vip => scope.hosts = true,
+            }
+        }
+        scope
+    }
+}

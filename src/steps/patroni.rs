@@ -1,0 +1,55 @@
+//! Patroni: its dynamic configuration in etcd, restarts, and handing leadership over before an update.
+
+use std::time::Duration;
+
+use super::{StepError, World};
+use crate::observe::{Scope, observe};
+use crate::plan::candidate::{self, Occasion};
+use crate::plan::{Condition, dynamic};
+use crate::remote::patroni;
+use crate::topology::ids::{GroupId, MemberName};
+
+/// Writes a group's dynamic configuration, keeping what belongs to the operator.
+pub async fn write_dynamic(world: World<'_>, group: GroupId) -> Result<(), StepError> {
+    let key = format!("{}config", world.topology.dcs_prefix(group));
+    let wanted = world.artifacts.dynamic.get(&group).ok_or_else(|| StepError::NotRendered(format!("settings of {group}")))?;
+    let etcd = world.fleet.etcd(world.topology).await?;
+    let refused = |error: crate::remote::etcd::EtcdError| StepError::Refused { target: key.clone(), reason: error.to_string() };
+    let present = etcd.get(&key).await.map_err(refused)?;
+    let revision = present.as_ref().map_or(0, |entry| entry.revision);
+    let value = match present.as_ref().and_then(|entry| serde_json::from_slice(&entry.value).ok()) {
+        Some(present) => dynamic::merged(wanted, &present),
+        None => wanted.clone(),
+    };
+    etcd.put(&key, value.to_string(), revision).await.map_err(refused)?;
+    if present.is_some() {
+        // Members read it in their next round, and say one round later what wants a restart: the next plan must see that.
+        tokio::time::sleep(world.topology.failover.loop_wait * 2 + Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+/// Restarts PostgreSQL of a member.
+pub async fn restart(world: World<'_>, member: &MemberName) -> Result<(), StepError> {
+    let container = world.fleet.member(world.topology, member.as_str()).await?;
+    patroni::restart(&container).await.map_err(|e| StepError::Refused { target: member.to_string(), reason: e.to_string() })
+}
+
+/// Hands leadership to the best standby.
+pub async fn switch_away(world: World<'_>, group: GroupId, from: &MemberName) -> Result<(), StepError> {
+    let refused = |reason: String| StepError::Refused { target: group.to_string(), reason };
+    let scope = Scope::of_conditions(&[Condition::Leader { group }]);
+    let observed = observe(world.topology, world.fleet, scope).await;
+    let states = observed.patroni.known().ok_or_else(|| refused("etcd does not answer".into()))?;
+    let state = states.get(&group).ok_or_else(|| refused("no keys in etcd".into()))?;
+    if state.leader != from.as_str() {
+        // Patroni moved it in the meantime: what this step is for is already so.
+        return Ok(());
+    }
+    let group_spec = world.topology.group(group).ok_or_else(|| StepError::NotRendered(group.to_string()))?;
+    let lag = world.topology.failover.maximum_lag_on_failover;
+    let candidate =
+        candidate::choose(group_spec, state, Occasion::Planned, lag, None).map_err(|e| refused(e.to_string()))?;
+    let container = world.fleet.member(world.topology, from.as_str()).await?;
+    patroni::switchover(&container, from.as_str(), &candidate.member).await.map_err(|e| refused(e.to_string()))
+}

@@ -1,0 +1,126 @@
+//! A lab of its own for this test run: real Docker hosts, driven through the real binary as an operator would.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Name and subnet differ from the defaults: a lab that somebody plays with on this machine is left alone.
+const NAME: &str = "test";
+const SUBNET: &str = "172.30.79.0/24";
+
+/// A lab that is removed when the test ends, however it ends.
+pub struct Lab {
+    dir: tempfile::TempDir,
+    pub vip: String,
+}
+
+/// What a run of the binary gave.
+pub struct Run {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+impl Lab {
+    /// Starts hosts and writes a topology with that many shard groups.
+    pub fn start(shards: u32) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let lab = Self { dir, vip: SUBNET.replace(".0/24", ".100") };
+        // Leftovers of a run that was killed.
+        lab.lab(&["down", "--yes"]);
+        lab.lab(&["up", "--hosts", "3", "--shards", &shards.to_string(), "--subnet", SUBNET]).ok();
+        lab
+    }
+
+    /// `pgclusterctl lab …` for this lab.
+    pub fn lab(&self, args: &[&str]) -> Run {
+        let dir = self.path("").display().to_string();
+        let mut all = vec!["lab"];
+        all.extend(args);
+        all.extend(["--name", NAME, "--dir", &dir]);
+        run(self.command(&all))
+    }
+
+    /// `pgclusterctl …` with this lab's topology.
+    pub fn ctl(&self, args: &[&str]) -> Run {
+        run(self.command(args))
+    }
+
+    /// The JSON result of a command that must succeed.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let mut all = vec!["--format", "json"];
+        all.extend(args);
+        let run = self.ctl(&all).ok();
+        serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{args:?} printed no JSON ({e}): {}", run.stdout))
+    }
+
+    /// A command that is not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgclusterctl"));
+        command.args(args).env("PGCLUSTERCTL_TOPOLOGY", self.path("topology.toml")).env("XDG_STATE_HOME", self.path("state"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// A file of the lab.
+    pub fn path(&self, name: &str) -> PathBuf {
+        Path::new(self.dir.path()).join(name)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::env::var_os("PGCLUSTERCTL_TEST_KEEP").is_none() {
+            self.lab(&["down", "--yes"]);
+        }
+    }
+}
+
+impl Run {
+    /// Panics with everything that was printed unless the run succeeded.
+    pub fn ok(self) -> Self {
+        self.exits(0)
+    }
+
+    /// Panics with everything that was printed unless the run ended with this code.
+    pub fn exits(self, status: i32) -> Self {
+        assert_eq!(self.status, status, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+fn run(mut command: Command) -> Run {
+    let started = Instant::now();
+    let output = command.output().expect("the binary starts");
+    finished(&output, started.elapsed())
+}
+
+/// The outcome of a process.
+pub fn finished(output: &Output, took: Duration) -> Run {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Run { status: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr), took }
+}
+
+/// Runs a named step, and says how long it took.
+pub fn step<T>(name: &str, work: impl FnOnce() -> T) -> T {
+    eprintln!("--- {name}");
+    let started = Instant::now();
+    let result = work();
+    eprintln!("    {name}: {:.1} s", started.elapsed().as_secs_f64());
+    result
+}
+
+/// Tries again until it holds; panics with the last reason after the limit.
+pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> Result<(), String>) {
+    let started = Instant::now();
+    loop {
+        match holds() {
+            Ok(()) => return,
+            Err(reason) if started.elapsed() > limit => panic!("{what} did not come true in {limit:?}: {reason}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(500)),
+        }
+    }
+}
