@@ -35,8 +35,3 @@ pub async fn lab_host(ui: &Ui, docker: &Docker) -> Result<String, ImageError> {
     build(ui, docker, std::slice::from_ref(&recipe), &sources, false).await?;
     Ok(recipe.tag)
 }
-
-/// stub
-pub async fn require(_t: &crate::topology::Topology, _f: &crate::remote::fleet::Fleet) -> Result<(), ImageError> {
-    Ok(())
-}

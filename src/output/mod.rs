@@ -1,12 +1,10 @@
 //! What people and programs see: results on stdout, everything else on stderr.
 
-pub mod consent;
 pub mod health;
-pub mod progress;
-pub mod status;
 pub mod plan;
 pub mod progress;
 pub mod run;
+pub mod status;
 pub mod table;
 pub mod ui;
 
