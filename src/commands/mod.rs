@@ -17,6 +17,7 @@ pub mod password;
 pub mod plan;
 pub mod psql;
 pub mod render;
+pub mod rounds;
 pub mod session;
 pub mod status;
 pub mod switchover;

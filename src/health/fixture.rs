@@ -351,7 +351,11 @@ fn proxy_facts(topology: &Topology, holds_vip: bool) -> ProxyFacts {
     };
     ProxyFacts {
         holds_vip,
-        backends: BTreeMap::from([("leader".into(), servers(|i| i == 0)), ("standbys".into(), servers(|i| i > 0))]),
+        backends: BTreeMap::from([
+            ("poolers".into(), topology.proxies.iter().map(|p| (format!("pgbouncer-{}", p.ordinal), "UP".into())).collect()),
+            ("coordinator_leader".into(), servers(|i| i == 0)),
+            ("standbys".into(), servers(|i| i > 0)),
+        ]),
         sessions: 4,
     }
 }

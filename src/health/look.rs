@@ -27,11 +27,14 @@ pub fn is_primary(role: &str) -> bool {
     matches!(role, "primary" | "master")
 }
 
+/// What [`list`] says of an empty list.
+pub const NONE: &str = "none";
+
 /// `a`, `a and b`, `a, b and c`.
 pub fn list<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|i| i.to_string()).collect();
     match items.as_slice() {
-        [] => "none".into(),
+        [] => NONE.into(),
         [one] => one.clone(),
         [init @ .., last] => format!("{} and {last}", init.join(", ")),
     }

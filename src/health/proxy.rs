@@ -1,10 +1,18 @@
 //! Checks of what clients connect to: HAProxy's backends and the virtual address.
 
-use super::look::list;
+use std::collections::BTreeMap;
+
+use super::look::{NONE, list};
 use super::{Finding, Look};
 use crate::observe::model::{Probe, ProxyFacts};
 use crate::topology::MemberName;
 use crate::topology::model::Proxy;
+
+/// Servers of a backend with their status.
+type Servers = BTreeMap<String, String>;
+
+/// Servers so named stand in for a backend's own: `haproxy.cfg.tera` lists the leader among the standbys under this prefix.
+const STAND_IN: &str = "leader-";
 
 /// Every HAProxy answers, and each of its backends has a server.
 pub fn backends(look: &Look<'_>) -> Vec<Finding> {
@@ -17,16 +25,25 @@ pub fn backends(look: &Look<'_>) -> Vec<Finding> {
                     .following(look.lost_with([&proxy.host]));
             }
         };
-        let up = |backend: &str| facts.backends.get(backend).map_or(0, |s| s.values().filter(|s| is_up(s)).count());
-        let empty: Vec<&String> = facts.backends.keys().filter(|b| up(b) == 0).collect();
         if facts.backends.is_empty() {
             return Finding::fail(&name, "has no backends", "run `pgclusterctl up`");
         }
-        if !empty.is_empty() {
-            let evidence = format!("no server is up in {}", list(&empty));
+        let bare = |stands_in: bool| {
+            let is = move |servers: &Servers| own(servers).0 == 0 && stand_in_up(servers) == stands_in;
+            list(facts.backends.iter().filter(|(_, servers)| is(servers)).map(|(backend, _)| backend))
+        };
+        if bare(false) != NONE {
+            let evidence = format!("no server is up in {}", bare(false));
             return Finding::fail(&name, evidence, format!("see leader; then `pgclusterctl logs {name}`"));
         }
-        let counts = facts.backends.iter().map(|(name, servers)| format!("{name} {}/{}", up(name), servers.len()));
+        if bare(true) != NONE {
+            let evidence = format!("no server of {} is up, the leader serves instead", bare(true));
+            return Finding::warn(&name, evidence, "bring a standby back; see redundancy");
+        }
+        let counts = facts.backends.iter().map(|(backend, servers)| {
+            let (up, all) = own(servers);
+            format!("{backend} {up}/{all}")
+        });
         Finding::pass(&name, format!("servers up: {}", list(counts)))
     };
     look.topology.proxies.iter().map(judge).collect()
@@ -88,8 +105,18 @@ pub fn facts<'a>(look: &Look<'a>, proxy: &Proxy) -> Result<&'a ProxyFacts, Strin
     }
 }
 
+/// How many of a backend's own servers are up, and how many there are.
+pub fn own(servers: &Servers) -> (usize, usize) {
+    let own = || servers.iter().filter(|(name, _)| !name.starts_with(STAND_IN));
+    (own().filter(|(_, status)| is_up(status)).count(), own().count())
+}
+
+fn stand_in_up(servers: &Servers) -> bool {
+    servers.iter().any(|(name, status)| name.starts_with(STAND_IN) && is_up(status))
+}
+
 /// HAProxy writes `UP`, and `UP 1/3` while a change is on its way.
-pub fn is_up(status: &str) -> bool {
+fn is_up(status: &str) -> bool {
     status.starts_with("UP")
 }
 
@@ -118,6 +145,16 @@ mod tests {
         let silent =
             with(|o| drop(o.proxies.insert(fixture::member("haproxy-2"), Probe::fail("haproxy-2", "timeout"))), backends);
         assert_eq!(verdict_of(&silent, "haproxy-2"), Verdict::Fail);
+    }
+
+    #[test]
+    fn without_standbys_the_leader_serves_reads_which_warns() {
+        let alone = |o: &mut Observed| {
+            let standbys = fixture::proxy(o, "haproxy-1").backends.get_mut("standbys").expect("a backend");
+            standbys.values_mut().for_each(|s| *s = "DOWN".into());
+            standbys.insert("leader-coordinator-1".into(), "UP".into());
+        };
+        assert_eq!(verdict_of(&with(alone, backends), "haproxy-1"), Verdict::Warn);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod health;
 pub mod plan;
 pub mod progress;
 pub mod run;
+pub mod screen;
 pub mod status;
 pub mod table;
 pub mod ui;

@@ -14,9 +14,15 @@ use super::ssh::{Ssh, SshError, SshOptions, SshTarget};
 use crate::error::{Exit, Failure};
 use crate::topology::Topology;
 use crate::topology::ids::HostName;
+use crate::topology::model::Host;
 
 /// A daemon that does not say who it is within this time is not waited for.
 const ASK: Duration = Duration::from_secs(2);
+
+/// Patience of a look: a login takes some 100 ms, three times that on a loaded host; `status` with a dead host is promised
+/// within three seconds.
+const QUICK: SshOptions =
+    SshOptions { connect_timeout: Duration::from_millis(1_800), vanish_after: Duration::from_millis(2_500) };
 
 /// A connected host.
 #[derive(Debug, Clone)]
@@ -33,6 +39,7 @@ pub struct Link {
 #[derive(Debug)]
 pub struct Fleet {
     hosts: BTreeMap<HostName, Result<Link, SshError>>,
+    options: SshOptions,
 }
 
 /// Why a connection is not there.
@@ -103,20 +110,29 @@ impl Failure for FleetError {
 impl Fleet {
     /// Connects to all hosts at the same time.
     pub async fn connect(topology: &Topology) -> Self {
-        let options = SshOptions::default();
-        let connections = topology.hosts.iter().map(|host| async move {
-            let target = SshTarget::from(host);
-            let link = Ssh::connect(&target, &options).await.and_then(|ssh| {
-                let docker = docker::connect(&ssh).map_err(|e| SshError::Local {
-                    host: host.name.clone(),
-                    what: "make a client for its Docker daemon",
-                    source: std::io::Error::other(e),
-                })?;
-                Ok(Link { host: host.name.clone(), ssh, docker })
-            });
-            (host.name.clone(), link)
-        });
-        Self { hosts: join_all(connections).await.into_iter().collect() }
+        Self::connect_with(topology, SshOptions::default()).await
+    }
+
+    /// [`Self::connect`] with little patience, for looks that somebody waits for.
+    pub async fn connect_quickly(topology: &Topology) -> Self {
+        Self::connect_with(topology, QUICK).await
+    }
+
+    async fn connect_with(topology: &Topology, options: SshOptions) -> Self {
+        let links = join_all(topology.hosts.iter().map(|host| link(host, options))).await;
+        Self { hosts: topology.hosts.iter().map(|host| host.name.clone()).zip(links).collect(), options }
+    }
+
+    /// Connects again to the hosts whose connection failed or broke; all others stay as they are.
+    pub async fn revive(&mut self, topology: &Topology) {
+        let options = self.options;
+        let gone = |host: &&Host| match self.hosts.get(&host.name) {
+            Some(Ok(link)) => link.ssh.lost().is_some(),
+            _ => true,
+        };
+        let gone: Vec<&Host> = topology.hosts.iter().filter(gone).collect();
+        let links = join_all(gone.iter().map(|host| link(host, options))).await;
+        self.hosts.extend(gone.into_iter().map(|host| host.name.clone()).zip(links));
     }
 
     /// The connection to a host.
@@ -195,6 +211,17 @@ impl Fleet {
     fn names(&self) -> String {
         self.hosts.keys().map(HostName::as_str).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Logs in to a host and makes a client for its daemon; the daemon itself is not asked yet.
+async fn link(host: &Host, options: SshOptions) -> Result<Link, SshError> {
+    let ssh = Ssh::connect(&SshTarget::from(host), &options).await?;
+    let docker = docker::connect(&ssh).map_err(|e| SshError::Local {
+        host: host.name.clone(),
+        what: "make a client for its Docker daemon",
+        source: std::io::Error::other(e),
+    })?;
+    Ok(Link { host: host.name.clone(), ssh, docker })
 }
 
 /// A member that answers a read which the quorum has to confirm.

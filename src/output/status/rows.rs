@@ -344,10 +344,9 @@ pub fn proxies(look: &Look<'_>) -> Vec<ProxyRow> {
         let facts = proxy_checks::facts(look, proxy);
         let reason = why(look, &proxy.host, facts.as_ref().err().cloned());
         let facts = facts.ok();
-        let backends = facts.iter().flat_map(|f| &f.backends).map(|(name, servers)| BackendRow {
-            backend: name.clone(),
-            up: servers.values().filter(|s| proxy_checks::is_up(s)).count(),
-            total: servers.len(),
+        let backends = facts.iter().flat_map(|f| &f.backends).map(|(name, servers)| {
+            let (up, total) = proxy_checks::own(servers);
+            BackendRow { backend: name.clone(), up, total }
         });
         let vip = look.topology.network.vip.is_some() && look.host(&proxy.host).is_ok();
         ProxyRow {
