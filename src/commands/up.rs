@@ -33,7 +33,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let started = Instant::now();
     let session = Session::open_whole(context).await?;
     let (_, report) = session.plan().await?;
-    images::require(&session.topology, &session.fleet.engines()).await?;
+    images::require(&session.topology, &session.fleet).await?;
     if report.pending {
         context.ui.aside(&report);
         context.ui.confirm(&format!("Bring {} to this?", session.topology.name))?;
