@@ -1,7 +1,10 @@
 //! `exec`: a command in a container of the cluster.
 
+use super::session::Session;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
+use crate::remote::container::Container;
+use crate::remote::terminal;
 
 /// Arguments of `exec`.
 #[derive(Debug, clap::Args)]
@@ -14,6 +17,19 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: &Args) -> Result<Exit, CommandError> {
-    Err(CommandError::new(Exit::Internal, "not built yet"))
+pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
+    let session = Session::open(context).await?;
+    let container = session.fleet.member(&session.topology, &args.member).await?;
+    let argv: Vec<_> = args.command.iter().map(String::as_str).collect();
+    attach(&container, "", &argv).await
+}
+
+/// Runs a program in a container with this program's own stdin and stdout, and ends with its exit code.
+pub async fn attach(container: &Container, user: &str, argv: &[&str]) -> Result<Exit, CommandError> {
+    let failed = |e| CommandError::new(Exit::Unreachable, format!("{}: the command cannot be run: {e}", container.name));
+    let status = terminal::run(container, user, argv).await.map_err(failed)?;
+    if status == 0 {
+        return Ok(Exit::Ok);
+    }
+    Err(CommandError::new(Exit::Internal, format!("{}: `{}` ended with exit code {status}", container.name, argv.join(" "))))
 }

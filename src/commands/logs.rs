@@ -1,5 +1,10 @@
 //! `logs`: what a member printed.
 
+use bollard::container::LogOutput;
+use bollard::query_parameters::LogsOptionsBuilder;
+use futures_util::StreamExt;
+
+use super::session::Session;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 
@@ -17,6 +22,19 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: &Args) -> Result<Exit, CommandError> {
-    Err(CommandError::new(Exit::Internal, "not built yet"))
+pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
+    let session = Session::open(context).await?;
+    let container = session.fleet.latest(&session.topology, &args.member).await?;
+    let options =
+        LogsOptionsBuilder::default().stdout(true).stderr(true).follow(args.follow).tail(&args.tail.to_string()).build();
+    let mut lines = container.docker.logs(&container.id, Some(options));
+    while let Some(part) = lines.next().await {
+        let part =
+            part.map_err(|e| CommandError::new(Exit::Unreachable, format!("{}: its log broke off: {e}", args.member)))?;
+        let (LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message }) = part else {
+            continue;
+        };
+        context.ui.print(&String::from_utf8_lossy(&message));
+    }
+    Ok(Exit::Ok)
 }

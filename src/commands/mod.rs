@@ -1,5 +1,6 @@
 //! One verb per file: arguments -> library call -> report. No command does more than connect the two.
 
+pub mod change;
 pub mod completions;
 pub mod down;
 pub mod exec;

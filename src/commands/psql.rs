@@ -1,7 +1,10 @@
-//! `psql`: a shell on a leader or a member.
+//! `psql`: a shell on a leader or a member, as postgres over the local socket.
 
+use super::exec::attach;
+use super::session::Session;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
+use crate::topology::GroupId;
 
 /// Arguments of `psql`.
 #[derive(Debug, clap::Args)]
@@ -10,7 +13,7 @@ pub struct Args {
     #[arg(long, value_name = "MEMBER", conflicts_with = "shard")]
     pub member: Option<String>,
     /// The leader of that shard group.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub shard: Option<u32>,
     /// Arguments for psql itself.
     #[arg(last = true)]
@@ -18,6 +21,14 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: &Args) -> Result<Exit, CommandError> {
-    Err(CommandError::new(Exit::Internal, "not built yet"))
+pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
+    let session = Session::open(context).await?;
+    let member = match &args.member {
+        Some(member) => member.clone(),
+        None => session.leader(args.shard.map_or(GroupId::COORDINATOR, GroupId)).await?,
+    };
+    let container = session.fleet.member(&session.topology, &member).await?;
+    let mut argv = vec!["psql", "--dbname", &session.topology.database];
+    argv.extend(args.args.iter().map(String::as_str));
+    attach(&container, "postgres", &argv).await
 }

@@ -1,7 +1,9 @@
 //! `switchover`: a planned change of leader.
 
+use super::change;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
+use crate::plan::candidate::Occasion;
 
 /// Arguments of `switchover`.
 #[derive(Debug, clap::Args)]
@@ -15,6 +17,6 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: &Args) -> Result<Exit, CommandError> {
-    Err(CommandError::new(Exit::Internal, "not built yet"))
+pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
+    change::run(context, &args.group, args.to.as_deref(), Occasion::Planned).await
 }

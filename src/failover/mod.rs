@@ -74,7 +74,11 @@ pub async fn carry_out(
     let observed = observe(world.topology, world.fleet, Scope::of_conditions(&until_led)).await;
     let after = observed.patroni.known().and_then(|groups| groups.get(&group.id)).cloned().unwrap_or_default();
     if after.leader != candidate.member {
-        return Err(FailoverError::Other { group: group.id.to_string(), wanted: candidate.member.clone(), leader: after.leader });
+        return Err(FailoverError::Other {
+            group: group.id.to_string(),
+            wanted: candidate.member.clone(),
+            leader: after.leader,
+        });
     }
     Ok(Change {
         schema_version: 1,

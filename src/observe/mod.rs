@@ -25,10 +25,8 @@ pub async fn observe(topology: &Topology, fleet: &Fleet, scope: Scope) -> Observ
     let first = async {
         let patroni = stores::patroni(topology, fleet, scope).await;
         // Who leads is known only from Patroni's keys.
-        let (leaders, citus) = tokio::join!(
-            leaders::collect(topology, fleet, scope, &patroni),
-            citus::collect(topology, fleet, scope, &patroni)
-        );
+        let (leaders, citus) =
+            tokio::join!(leaders::collect(topology, fleet, scope, &patroni), citus::collect(topology, fleet, scope, &patroni));
         (patroni, leaders, citus)
     };
     let (hosts, swarm, etcd, (patroni, leaders, citus), mut proxies) = tokio::join!(
@@ -43,11 +41,7 @@ pub async fn observe(topology: &Topology, fleet: &Fleet, scope: Scope) -> Observ
 }
 
 /// Ends a look after its time; the failure says so.
-async fn within<T, E: std::fmt::Display>(
-    target: &str,
-    limit: Duration,
-    look: impl Future<Output = Result<T, E>>,
-) -> Probe<T> {
+async fn within<T, E: std::fmt::Display>(target: &str, limit: Duration, look: impl Future<Output = Result<T, E>>) -> Probe<T> {
     match tokio::time::timeout(limit, look).await {
         Ok(result) => Probe::from((target, result)),
         Err(_) => Probe::fail(target, format!("no answer within {} ms", limit.as_millis())),

@@ -24,11 +24,26 @@ pub struct Container {
 /// Label that Swarm gives every container of a service.
 const SERVICE_LABEL: &str = "com.docker.swarm.service.name";
 
-/// The running container of a service on this daemon; the newest where an old one is still stopping.
-pub async fn find(docker: &Docker, host: &HostName, cluster: &ClusterName, service: &str) -> Result<Option<Container>, Error> {
+/// Which containers of a service count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that run.
+    Running,
+    /// Also those that ended.
+    Any,
+}
+
+/// The container of a service on this daemon; the newest where an old one is still stopping.
+pub async fn find(
+    docker: &Docker,
+    host: &HostName,
+    cluster: &ClusterName,
+    service: &str,
+    which: Which,
+) -> Result<Option<Container>, Error> {
     let filters = HashMap::from([("label", vec![format!("{SERVICE_LABEL}={cluster}_{service}")])]);
-    let options = ListContainersOptionsBuilder::default().filters(&filters).build();
-    let running = docker.list_containers(Some(options)).await?;
-    let newest = running.into_iter().max_by_key(|c| c.created).and_then(|c| c.id);
+    let options = ListContainersOptionsBuilder::default().all(which == Which::Any).filters(&filters).build();
+    let found = docker.list_containers(Some(options)).await?;
+    let newest = found.into_iter().max_by_key(|c| c.created).and_then(|c| c.id);
     Ok(newest.map(|id| Container { docker: docker.clone(), host: host.clone(), name: service.to_owned(), id }))
 }

@@ -178,13 +178,22 @@ impl Fleet {
 
     /// The running container of a service.
     pub async fn member(&self, topology: &Topology, service: &str) -> Result<Container, FleetError> {
+        self.container(topology, service, container::Which::Running).await
+    }
+
+    /// The newest container of a service, also one that ended: its log tells why.
+    pub async fn latest(&self, topology: &Topology, service: &str) -> Result<Container, FleetError> {
+        self.container(topology, service, container::Which::Any).await
+    }
+
+    async fn container(&self, topology: &Topology, service: &str, which: container::Which) -> Result<Container, FleetError> {
         let known = topology.services();
         let Some(host) = known.get(service) else {
             let known = known.into_keys().collect::<Vec<_>>().join(", ");
             return Err(FleetError::Unknown { service: service.to_owned(), known });
         };
         let link = self.link(host)?;
-        let found = container::find(&link.docker, host, &topology.name, service).await;
+        let found = container::find(&link.docker, host, &topology.name, service, which).await;
         let found = found.map_err(|source| FleetError::Docker { host: host.clone(), source })?;
         found.ok_or_else(|| FleetError::NotRunning { service: service.to_owned(), host: host.clone() })
     }

@@ -13,3 +13,4 @@ pub mod patroni;
 pub mod relay;
 pub mod sql;
 pub mod ssh;
+pub mod terminal;

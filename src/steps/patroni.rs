@@ -48,8 +48,7 @@ pub async fn switch_away(world: World<'_>, group: GroupId, from: &MemberName) ->
     }
     let group_spec = world.topology.group(group).ok_or_else(|| StepError::NotRendered(group.to_string()))?;
     let lag = world.topology.failover.maximum_lag_on_failover;
-    let candidate =
-        candidate::choose(group_spec, state, Occasion::Planned, lag, None).map_err(|e| refused(e.to_string()))?;
+    let candidate = candidate::choose(group_spec, state, Occasion::Planned, lag, None).map_err(|e| refused(e.to_string()))?;
     let container = world.fleet.member(world.topology, from.as_str()).await?;
     patroni::switchover(&container, from.as_str(), &candidate.member).await.map_err(|e| refused(e.to_string()))
 }

@@ -1,0 +1,61 @@
+//! What `switchover` and `failover` have in common: choose, ask, lock, carry out, report.
+
+use super::group::GroupArgs;
+use super::session::Session;
+use crate::context::Context;
+use crate::engine::Lock;
+use crate::error::{CommandError, Exit};
+use crate::failover::{self, Change, FailoverError};
+use crate::output::{Report, Step, Ui, table};
+use crate::plan::candidate::{Occasion, choose};
+
+/// Changes the leader of a group.
+pub async fn run(context: &Context, group: &GroupArgs, to: Option<&str>, occasion: Occasion) -> Result<Exit, CommandError> {
+    let session = Session::open(context).await?;
+    let topology = &session.topology;
+    let id = group.id();
+    let Some(group) = topology.group(id) else {
+        let error = CommandError::new(Exit::Usage, format!("the topology has no {id}"));
+        return Err(error.hint("`pgclusterctl topology show` lists the groups"));
+    };
+    let state = session.group(id).await?;
+    let lag = topology.failover.maximum_lag_on_failover;
+    let candidate = choose(group, &state, occasion, lag, to).map_err(FailoverError::from)?;
+
+    let verb = if occasion == Occasion::Planned { "switchover" } else { "failover" };
+    let from = if state.leader.is_empty() { "no leader" } else { &state.leader };
+    let host = topology.member(&candidate.member).map_or("?", |m| m.host.as_str());
+    let kept = if candidate.synchronous {
+        "synchronous: no acknowledged write is lost".to_owned()
+    } else {
+        format!("NOT synchronous, {} behind: acknowledged writes may be lost", table::bytes(candidate.lag_bytes))
+    };
+    let question = format!("{verb} of {id}: from {from} to {} on {host} ({kept}). Go on?", candidate.member);
+    let consent = context.ui.confirm(&question)?;
+
+    let _guard = context.interrupt.guard();
+    let manager = session.fleet.manager().await?;
+    let lock = Lock::take(&manager.docker, &topology.name, verb, |text| context.ui.note(text)).await?;
+    let step = Step::start(&context.ui, format!("{verb} of {id} to {}", candidate.member));
+    let outcome = failover::carry_out(session.world(), group, &state, &candidate, occasion, &consent).await;
+    lock.release().await;
+    let change = outcome?;
+    step.done("");
+    context.ui.result(&change)?;
+    Ok(Exit::Ok)
+}
+
+impl Report for Change {
+    fn text(&self, _ui: &Ui) -> String {
+        let from = if self.from.is_empty() { "nobody" } else { &self.from };
+        format!(
+            "{} of {}: {from} -> {}, timeline {}\noutage {}, whole again after {}\n",
+            self.kind,
+            self.group,
+            self.to,
+            self.timeline,
+            table::millis(self.outage_ms),
+            table::millis(self.took_ms),
+        )
+    }
+}
