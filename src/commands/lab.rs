@@ -91,8 +91,8 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
                 ui.note(format!("there is no lab {name}; nothing to remove"));
                 return Ok(Exit::Ok);
             };
-            let hosts = existing.hosts.len();
-            let consent = ui.confirm(&format!("Remove lab {name}, {hosts} hosts with all clusters and data on them?"))?;
+            let hosts = lab::counted(existing.hosts.len());
+            let consent = ui.confirm(&format!("Remove lab {name}, {hosts} with all clusters and data on them?"))?;
             lab::down(ui, name, consent).await?;
             Ok(Exit::Ok)
         }

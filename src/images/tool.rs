@@ -18,19 +18,20 @@ const TAIL: usize = 20;
 /// How to get the `docker` command.
 const DOCKER_HINT: &str = "Debian and Ubuntu: apt-get install docker.io, and docker-cli where that is a package of its own";
 
-/// The `docker` command.
+/// The `docker` command. It ends with us: what the engine does for it, the engine then gives up by itself.
 pub fn docker() -> Command {
     let mut command = Command::new("docker");
+    command.kill_on_drop(true);
     // BuildKit draws on a terminal; its plain output has one line per event, as the older builder's has.
     command.env("BUILDKIT_PROGRESS", "plain").env("DOCKER_CLI_HINTS", "false");
     command
 }
 
-/// Runs a program to its end; it ends with us when we are interrupted. All of its output goes to the log.
+/// Runs a program to its end. All of its output goes to the log. Ctrl-C reaches it as it reaches us.
 pub async fn run(step: &Step, doing: &str, log_name: &str, mut command: Command) -> Result<(), ImageError> {
     let path = log_path(log_name)?;
     let mut log = File::create(&path).await.map_err(file(&path, "written"))?;
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     let hint = if program == "docker" { DOCKER_HINT } else { "install it, and see that PATH leads to it" };
     let mut child = command.spawn().map_err(|source| ImageError::Program { program: program.clone(), source, hint })?;

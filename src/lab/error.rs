@@ -148,8 +148,8 @@ impl Failure for LabError {
         match self {
             Self::Local(error) => error.hints(),
             Self::Image(error) => error.hints(),
-            Self::SubnetTaken { .. } => vec![
-                "choose another: --subnet 172.30.78.0/24".into(),
+            Self::SubnetTaken { subnet, .. } => vec![
+                format!("choose another, for instance --subnet {}", after(*subnet)),
                 "`docker network ls` and `ip route` show what is taken; another lab takes its own subnet".into(),
             ],
             Self::Differs { name, .. } => {
@@ -170,8 +170,25 @@ impl Failure for LabError {
     }
 }
 
+/// The next subnet of the same size, around at the end of all addresses.
+fn after(subnet: Ipv4Net) -> Ipv4Net {
+    let next = u32::from(subnet.broadcast()).wrapping_add(1);
+    Ipv4Net::new(next.into(), subnet.prefix_len()).unwrap_or(subnet)
+}
+
 /// Wraps an I/O error of a file.
 pub fn file(path: impl Into<PathBuf>, doing: &'static str) -> impl FnOnce(io::Error) -> LabError {
     let path = path.into();
     move |source| LabError::File { path, doing, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_names_another_subnet() {
+        let subnet: Ipv4Net = "172.30.77.0/24".parse().expect("a subnet");
+        assert_eq!(after(subnet).to_string(), "172.30.78.0/24");
+    }
 }

@@ -22,6 +22,11 @@ use crate::images::local::{LocalError, failed};
 /// Lines of a dead host's log that an error shows.
 const LOG_TAIL: &str = "15";
 
+/// Who may log in to a host.
+const AUTHORIZED_KEYS: &str = "/root/.ssh/authorized_keys";
+/// What a host shows of itself.
+const HOST_KEY_PUBLIC: &str = "/etc/ssh/ssh_host_ed25519_key.pub";
+
 /// What a host is made of.
 #[derive(Debug)]
 pub struct NewHost<'a> {
@@ -74,6 +79,24 @@ pub async fn create(docker: &Docker, host: &NewHost<'_>, rights: &mut Rights) ->
     Ok(())
 }
 
+/// Gives a running host the folder's keys where it has others; returns whether it had.
+pub async fn give_keys(docker: &Docker, object: &str, keys: &HostKeys) -> Result<bool, LocalError> {
+    let (_, has) = exec(docker, object, &["cat", AUTHORIZED_KEYS, HOST_KEY_PUBLIC]).await?;
+    if has.as_bytes() == [keys.authorized.as_slice(), keys.public.as_slice()].concat() {
+        return Ok(false);
+    }
+    upload(docker, object, keys).await?;
+    // sshd has its host key in memory; its sessions survive the signal.
+    exec(docker, object, &["sh", "-c", "chown -R root:root /root/.ssh && kill -HUP $(cat /run/sshd.pid)"]).await?;
+    Ok(true)
+}
+
+async fn upload(docker: &Docker, object: &str, keys: &HostKeys) -> Result<(), LocalError> {
+    let options = UploadToContainerOptions { path: "/".into(), ..Default::default() };
+    let archive = bollard::body_full(archive(keys).into());
+    docker.upload_to_container(object, Some(options), archive).await.map_err(failed(format!("copy keys into {object}")))
+}
+
 /// Removes a container, running or not.
 pub async fn remove(docker: &Docker, object: &str) -> Result<(), LocalError> {
     let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
@@ -111,6 +134,7 @@ fn archive(keys: &HostKeys) -> Vec<u8> {
     const ONLY_KEY: &[u8] = b"HostKey /etc/ssh/ssh_host_ed25519_key\n";
     let mut tar = tar::Builder::new(Vec::new());
     let mut add = |path: &str, mode: u32, content: &[u8]| {
+        let path = path.trim_start_matches('/');
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(mode);
@@ -118,10 +142,10 @@ fn archive(keys: &HostKeys) -> Vec<u8> {
         // Writing into a Vec fails only for paths beyond tar's limits; these are constants.
         let _ = tar.append_data(&mut header, path, content);
     };
-    add("root/.ssh/authorized_keys", 0o600, &keys.authorized);
-    add("etc/ssh/ssh_host_ed25519_key", 0o600, &keys.private);
-    add("etc/ssh/ssh_host_ed25519_key.pub", 0o644, &keys.public);
-    add("etc/ssh/sshd_config.d/host-key.conf", 0o644, ONLY_KEY);
+    add(AUTHORIZED_KEYS, 0o600, &keys.authorized);
+    add("/etc/ssh/ssh_host_ed25519_key", 0o600, &keys.private);
+    add(HOST_KEY_PUBLIC, 0o644, &keys.public);
+    add("/etc/ssh/sshd_config.d/host-key.conf", 0o644, ONLY_KEY);
     tar.into_inner().unwrap_or_default()
 }
 

@@ -20,7 +20,7 @@ mod up;
 pub use error::LabError;
 pub use power::{down, kill, start, what_goes};
 pub use report::{HostReport, LabReport, Power};
-pub use spec::{DEFAULT_SUBNET, LabName, MAX_HOSTS};
+pub use spec::{DEFAULT_SUBNET, LabName, MAX_HOSTS, counted};
 pub use state::{DaemonFacts, Existing};
 pub use up::{Request, up};
 

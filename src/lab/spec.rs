@@ -137,6 +137,11 @@ pub fn host_name(ordinal: u8) -> String {
     format!("host{ordinal}")
 }
 
+/// `1 host`, `3 hosts`.
+pub fn counted(hosts: usize) -> String {
+    if hosts == 1 { "1 host".into() } else { format!("{hosts} hosts") }
+}
+
 /// The number of a host's name, if it is one of a lab's.
 pub fn ordinal(host: &str) -> Option<u8> {
     let number = host.strip_prefix("host")?.parse().ok()?;

@@ -7,12 +7,12 @@ use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use futures_util::future::try_join_all;
 use ipnet::Ipv4Net;
 
-use super::error::LabError;
+use super::error::{LabError, file};
 use super::folder::{Folder, Written};
 use super::host::{self, NewHost};
 use super::privilege::{BoundingSet, Rights};
 use super::report::{self, LabReport};
-use super::spec::{DEFAULT_SUBNET, FOLDER_LABEL, LabName, Subnet, host_name};
+use super::spec::{self, DEFAULT_SUBNET, FOLDER_LABEL, LabName, Subnet, host_name};
 use super::state::{self, Existing};
 use crate::images::local::{LocalError, failed};
 use crate::images::{self, local};
@@ -41,6 +41,9 @@ pub async fn up(ui: &Ui, request: &Request) -> Result<LabReport, LabError> {
     let (subnet, path) = settings(request, &existing)?;
     let hosts = existing.hosts.keys().copied().max().unwrap_or_default().max(request.hosts);
 
+    if existing.network.is_none() {
+        make_network(&docker, name, subnet, &path).await?;
+    }
     let folder = Folder::open(&path)?;
     folder.make_keys(name, hosts).await?;
     folder.write_known_hosts(subnet, hosts)?;
@@ -49,20 +52,19 @@ pub async fn up(ui: &Ui, request: &Request) -> Result<LabReport, LabError> {
         ui.note(format!("{} was edited and is kept; delete it to have it written again", path.display()));
     }
 
-    let image = images::lab_host(ui, &docker).await?;
-    if existing.network.is_none() {
-        make_network(&docker, name, subnet, &folder).await?;
-    }
+    let lab = Lab { docker: &docker, name, subnet, folder: &folder };
     let missing: Vec<u8> = (1..=hosts).filter(|n| !existing.hosts.contains_key(n)).collect();
-    let lab = Lab { docker: &docker, name, subnet, folder: &folder, image: &image };
-    lab.make_hosts(ui, &missing).await?;
-
+    if !missing.is_empty() {
+        let image = images::lab_host(ui, &docker).await?;
+        lab.make_hosts(ui, &image, &missing).await?;
+    }
     let off: Vec<String> = existing.hosts.iter().filter(|(_, on)| !**on).map(|(n, _)| host_name(*n)).collect();
     if !off.is_empty() {
         let many = off.len() > 1;
         return Err(LabError::Off { name: name.to_string(), hosts: off.join(", "), many, flag: name.flag() });
     }
     lab.wait_for_all(ui, hosts).await?;
+    lab.give_keys(ui, existing.hosts.keys().copied()).await?;
     if let Some(first) = missing.first() {
         lab.check_kernel(ui, &host_name(*first)).await?;
     }
@@ -77,7 +79,9 @@ fn settings(request: &Request, existing: &Existing) -> Result<(Subnet, PathBuf),
             Some(subnet) => subnet,
             None => Subnet::new(DEFAULT_SUBNET.parse().expect("the default is a subnet"))?,
         };
-        return Ok((subnet, request.folder.clone().unwrap_or_else(|| PathBuf::from(request.name.as_str()))));
+        let path = request.folder.clone().unwrap_or_else(|| PathBuf::from(request.name.as_str()));
+        let path = std::path::absolute(&path).map_err(file(path, "found"))?;
+        return Ok((subnet, path));
     };
     let differs = |what, has: String, wanted: String| {
         let name = request.name.to_string();
@@ -96,9 +100,9 @@ fn same_folder(a: &Path, b: &Path) -> bool {
     std::path::absolute(a).is_ok_and(|a| a == b) || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-async fn make_network(docker: &Docker, name: &LabName, subnet: Subnet, folder: &Folder) -> Result<(), LabError> {
+async fn make_network(docker: &Docker, name: &LabName, subnet: Subnet, folder: &Path) -> Result<(), LabError> {
     let mut labels = name.labels();
-    labels.insert(FOLDER_LABEL.to_owned(), folder.path().display().to_string());
+    labels.insert(FOLDER_LABEL.to_owned(), folder.display().to_string());
     let config = IpamConfig {
         subnet: Some(subnet.net().to_string()),
         gateway: Some(subnet.gateway().to_string()),
@@ -128,28 +132,27 @@ struct Lab<'a> {
     name: &'a LabName,
     subnet: Subnet,
     folder: &'a Folder,
-    image: &'a str,
 }
 
 impl Lab<'_> {
     /// Makes hosts: one finds out what rights the engine can give, the others get the same.
-    async fn make_hosts(&self, ui: &Ui, missing: &[u8]) -> Result<(), LabError> {
+    async fn make_hosts(&self, ui: &Ui, image: &str, missing: &[u8]) -> Result<(), LabError> {
         let Some((first, others)) = missing.split_first() else { return Ok(()) };
-        let step = Step::start(ui, format!("starting {} of lab {}", counted(missing.len()), self.name));
-        let rights = self.make_first(ui, *first).await?;
-        try_join_all(others.iter().map(|n| async { self.make(*n, &mut rights.clone()).await })).await?;
+        let step = Step::start(ui, format!("starting {} of lab {}", spec::counted(missing.len()), self.name));
+        let rights = self.make_first(ui, image, *first).await?;
+        try_join_all(others.iter().map(|n| async { self.make(image, *n, &mut rights.clone()).await })).await?;
         step.done("");
         Ok(())
     }
 
-    async fn make_first(&self, ui: &Ui, n: u8) -> Result<Rights, LabError> {
+    async fn make_first(&self, ui: &Ui, image: &str, n: u8) -> Result<Rights, LabError> {
         let mut rights = Rights::Privileged;
-        let privileged = match self.make(n, &mut rights).await {
+        let privileged = match self.make(image, n, &mut rights).await {
             Ok(()) => return Ok(rights),
             Err(LabError::Local(LocalError::Request { source, .. })) => source.to_string(),
             Err(error) => return Err(error),
         };
-        let set = host::bounding_set(self.docker, self.name, self.image).await?.unwrap_or_else(BoundingSet::guess);
+        let set = host::bounding_set(self.docker, self.name, image).await?.unwrap_or_else(BoundingSet::guess);
         let fatal = set.fatal();
         if !fatal.is_empty() {
             ui.warn(format!(
@@ -158,7 +161,7 @@ impl Lab<'_> {
             ));
         }
         let mut rights = Rights::Capabilities(set.present);
-        match self.make(n, &mut rights).await {
+        match self.make(image, n, &mut rights).await {
             Ok(()) => {}
             Err(LabError::Local(source)) => return Err(LabError::Privileges { privileged, source }),
             Err(error) => return Err(error),
@@ -170,10 +173,10 @@ impl Lab<'_> {
         Ok(rights)
     }
 
-    async fn make(&self, n: u8, rights: &mut Rights) -> Result<(), LabError> {
+    async fn make(&self, image: &str, n: u8, rights: &mut Rights) -> Result<(), LabError> {
         let host = host_name(n);
         let keys = self.folder.keys_of(&host)?;
-        let host = NewHost { lab: self.name, name: &host, address: self.subnet.host(n), image: self.image, keys: &keys };
+        let host = NewHost { lab: self.name, name: &host, address: self.subnet.host(n), image, keys: &keys };
         Ok(host::create(self.docker, &host, rights).await?)
     }
 
@@ -195,6 +198,17 @@ impl Lab<'_> {
         Ok(())
     }
 
+    /// Hosts that were there may know other keys, when the folder was lost in between.
+    async fn give_keys(&self, ui: &Ui, hosts: impl Iterator<Item = u8>) -> Result<(), LabError> {
+        for n in hosts {
+            let host = host_name(n);
+            if host::give_keys(self.docker, &self.name.object(&host), &self.folder.keys_of(&host)?).await? {
+                ui.note(format!("{host} has new keys: the folder {} had lost its own", self.folder.path().display()));
+            }
+        }
+        Ok(())
+    }
+
     /// Swarm's overlay networks need VXLAN; without it services would start and never reach each other.
     async fn check_kernel(&self, ui: &Ui, host: &str) -> Result<(), LabError> {
         const PROBE: &str = "ip link add pgcvxlan type vxlan id 4095 dstport 4790 dev eth0 && ip link del pgcvxlan";
@@ -207,10 +221,6 @@ impl Lab<'_> {
         }
         Ok(())
     }
-}
-
-fn counted(hosts: usize) -> String {
-    if hosts == 1 { "1 host".into() } else { format!("{hosts} hosts") }
 }
 
 #[cfg(test)]
@@ -237,7 +247,8 @@ mod tests {
     #[test]
     fn a_new_lab_gets_defaults() {
         let (subnet, folder) = settings(&request(None, None), &existing(None)).expect("settings");
-        assert_eq!((subnet.net().to_string().as_str(), folder), (DEFAULT_SUBNET, PathBuf::from("x")));
+        assert_eq!(subnet.net().to_string(), DEFAULT_SUBNET);
+        assert!(folder.is_absolute() && folder.ends_with("x"), "{}", folder.display());
     }
 
     #[test]
