@@ -76,6 +76,8 @@ pub struct Service {
     pub configs: Vec<String>,
     /// Names of the Swarm secrets it mounts.
     pub secrets: Vec<String>,
+    /// Names of the local volumes it mounts, as its host's Docker knows them; they outlive the service.
+    pub volumes: Vec<String>,
     /// Hash of `fragment`: the label `pgclusterctl.hash` of the running service.
     pub hash: String,
     /// Its part of the stack file (the mapping under `services.<name>`), without the labels that carry hash and fragment.

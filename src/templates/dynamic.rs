@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::network::{KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, USER_TIMEOUT};
+use super::network::PATIENCE;
 use crate::topology::Topology;
 use crate::topology::ids::GroupId;
 use crate::topology::model::{Group, Replication};
@@ -79,10 +79,10 @@ fn transport() -> [(&'static str, String); 14] {
         ("ssl_key_file", format!("{TLS}/server.key")),
         ("ssl_min_protocol_version", "TLSv1.2".into()),
         ("password_encryption", "scram-sha-256".into()),
-        ("tcp_keepalives_idle", KEEPALIVE_IDLE.as_secs().to_string()),
-        ("tcp_keepalives_interval", KEEPALIVE_INTERVAL.as_secs().to_string()),
-        ("tcp_keepalives_count", KEEPALIVE_COUNT.to_string()),
-        ("tcp_user_timeout", format!("{}ms", USER_TIMEOUT.as_millis())),
+        ("tcp_keepalives_idle", PATIENCE.idle.as_secs().to_string()),
+        ("tcp_keepalives_interval", PATIENCE.interval.as_secs().to_string()),
+        ("tcp_keepalives_count", PATIENCE.count.to_string()),
+        ("tcp_user_timeout", format!("{}ms", PATIENCE.user_timeout.as_millis())),
         // A query whose client is gone is ended instead of running on for nobody.
         ("client_connection_check_interval", "2s".into()),
         // The default of 60 s would hide a broken replication connection for longer than a failover takes. On the leader this
@@ -101,9 +101,9 @@ fn node_conninfo() -> String {
     format!(
         "sslmode=require connect_timeout=2 keepalives=1 keepalives_idle={} keepalives_interval={} keepalives_count={} \
          tcp_user_timeout={}",
-        KEEPALIVE_IDLE.as_secs(),
-        KEEPALIVE_INTERVAL.as_secs(),
-        KEEPALIVE_COUNT,
-        USER_TIMEOUT.as_millis(),
+        PATIENCE.idle.as_secs(),
+        PATIENCE.interval.as_secs(),
+        PATIENCE.count,
+        PATIENCE.user_timeout.as_millis(),
     )
 }

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::network::{KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, USER_TIMEOUT};
-use super::{RenderError, engine};
+use super::network::{NEAR, PATIENCE, Patience};
+use super::{RenderError, engine, services};
 use crate::topology::model::Proxy;
 use crate::topology::{GroupId, Topology};
 
@@ -16,14 +16,34 @@ struct View<'a> {
     cluster: &'a str,
     name: String,
     maxconn: u32,
-    keepalive_idle: String,
-    keepalive_interval: String,
-    keepalive_count: u32,
-    user_timeout: String,
+    client: PatienceView,
+    server: PatienceView,
+    postgres_uid: u32,
     read_lag: u64,
     read_lag_text: String,
     poolers: Vec<Pooler>,
     coordinators: Vec<&'a str>,
+}
+
+/// In HAProxy's notation.
+#[derive(Serialize)]
+struct PatienceView {
+    idle: String,
+    interval: String,
+    count: u32,
+    user_timeout: String,
+}
+
+impl From<Patience> for PatienceView {
+    fn from(patience: Patience) -> Self {
+        let seconds = |duration: std::time::Duration| format!("{}s", duration.as_secs());
+        Self {
+            idle: seconds(patience.idle),
+            interval: seconds(patience.interval),
+            count: patience.count,
+            user_timeout: seconds(patience.user_timeout),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -38,10 +58,9 @@ pub(super) fn render(topology: &Topology, proxy: &Proxy) -> Result<String, Rende
         cluster: topology.name.as_str(),
         name: format!("haproxy-{}", proxy.ordinal),
         maxconn: max_connections(topology),
-        keepalive_idle: format!("{}s", KEEPALIVE_IDLE.as_secs()),
-        keepalive_interval: format!("{}s", KEEPALIVE_INTERVAL.as_secs()),
-        keepalive_count: KEEPALIVE_COUNT,
-        user_timeout: format!("{}s", USER_TIMEOUT.as_secs()),
+        client: PATIENCE.into(),
+        server: NEAR.into(),
+        postgres_uid: services::POSTGRES_UID,
         read_lag: READ_LAG,
         read_lag_text: format!("{} MiB", READ_LAG >> 20),
         poolers: poolers(topology, proxy),

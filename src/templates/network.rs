@@ -4,15 +4,32 @@ use std::time::Duration;
 
 use crate::topology::Topology;
 
-/// Idle time after which TCP asks whether the peer is still there.
-pub(super) const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
-/// Pause between two such questions.
-pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
-/// Unanswered questions until the connection is given up: 10 + 3 × 3 = 19 s, just below the shortest possible `ttl`.
-pub(super) const KEEPALIVE_COUNT: u32 = 3;
-/// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`). Five seconds outlast a moment of packet loss and are
-/// still shorter than any failover; without it a connection to a vanished host hangs for a quarter of an hour.
-pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How soon TCP finds that a peer has vanished.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Idle time after which TCP asks whether the peer is still there.
+    pub idle: Duration,
+    /// Pause between two such questions.
+    pub interval: Duration,
+    /// Unanswered questions until the connection is given up.
+    pub count: u32,
+    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`); by default it is a quarter of an hour.
+    pub user_timeout: Duration,
+}
+
+/// Towards clients and between databases. Five seconds outlast a moment of packet loss and are shorter than any failover;
+/// 10 + 3 × 3 = 19 s when idle are just below the shortest possible `ttl`.
+pub(super) const PATIENCE: Patience = Patience {
+    idle: Duration::from_secs(10),
+    interval: Duration::from_secs(3),
+    count: 3,
+    user_timeout: Duration::from_secs(5),
+};
+
+/// From HAProxy to servers on the same local network: over before a failover has a new leader, which takes 7 s at least when
+/// a host is lost.
+pub(super) const NEAR: Patience =
+    Patience { idle: Duration::from_secs(2), interval: Duration::from_secs(1), count: 2, user_timeout: Duration::from_secs(3) };
 
 /// The overlay networks by the key under which stack files know them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

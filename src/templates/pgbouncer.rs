@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::network::{KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, USER_TIMEOUT};
+use super::network::PATIENCE;
 use super::{RenderError, engine};
 use crate::topology::Topology;
 use crate::topology::model::Proxy;
@@ -15,7 +15,6 @@ const AFTER_TTL: u64 = 10;
 struct View<'a> {
     cluster: &'a str,
     name: String,
-    haproxy: String,
     database: &'a str,
     citus: bool,
     max_client_conn: u32,
@@ -32,16 +31,15 @@ pub(super) fn render(topology: &Topology, proxy: &Proxy) -> Result<String, Rende
     let view = View {
         cluster: topology.name.as_str(),
         name: format!("pgbouncer-{}", proxy.ordinal),
-        haproxy: format!("haproxy-{}", proxy.ordinal),
         database: &topology.database,
         citus: topology.citus.is_some(),
         max_client_conn: topology.pooler.max_client_conn,
         default_pool_size: topology.pooler.default_pool_size,
         query_wait_timeout: topology.failover.ttl.as_secs() + AFTER_TTL,
-        keepalive_idle: KEEPALIVE_IDLE.as_secs(),
-        keepalive_interval: KEEPALIVE_INTERVAL.as_secs(),
-        keepalive_count: KEEPALIVE_COUNT,
-        user_timeout_ms: USER_TIMEOUT.as_millis(),
+        keepalive_idle: PATIENCE.idle.as_secs(),
+        keepalive_interval: PATIENCE.interval.as_secs(),
+        keepalive_count: PATIENCE.count,
+        user_timeout_ms: PATIENCE.user_timeout.as_millis(),
     };
     engine::render("pgbouncer.ini.tera", &view)
 }

@@ -14,7 +14,7 @@ use crate::topology::ids::{HostName, MemberName};
 use crate::topology::model::{EtcdMember, Member, Proxy, Resources, Role, Vip};
 
 /// uid and gid of `postgres` in our images; secrets that its scripts read must belong to it.
-const POSTGRES_UID: u32 = 999;
+pub(super) const POSTGRES_UID: u32 = 999;
 /// Entrypoints that read their secrets as root before they give root up.
 const ROOT_UID: u32 = 0;
 /// Shared memory of parallel queries when no memory limit is set. A ceiling, nothing is set aside; Docker's 64 MB would
@@ -39,6 +39,8 @@ struct Draft<'t> {
     /// Secrets without the cluster's prefix, and who may read them.
     secrets: &'static [&'static str],
     uid: u32,
+    /// Local volume that it keeps data in or shares with its neighbour, without the cluster's prefix; empty for none.
+    volume: String,
     /// How long it may take to stop before it is killed, in Compose's notation.
     grace: &'static str,
     part: Part<'t>,
@@ -74,6 +76,7 @@ struct ServiceView<'a> {
     overlay: bool,
     config: &'a str,
     config_target: &'a str,
+    volume: &'a str,
     secrets: Vec<SecretView<'a>>,
     uid: u32,
     grace: &'static str,
@@ -137,6 +140,7 @@ fn etcd<'t>(topology: &'t Topology, member: &'t EtcdMember) -> Draft<'t> {
         file: None,
         secrets: &[],
         uid: ROOT_UID,
+        volume: member.name.to_string(),
         grace: "15s",
         part: Part::Etcd { initial_cluster: peers.join(",") },
     }
@@ -163,6 +167,7 @@ fn patroni<'t>(topology: &'t Topology, member: &'t Member) -> Result<Draft<'t>, 
             "pgbouncer-password",
         ],
         uid: POSTGRES_UID,
+        volume: member.name.to_string(),
         // A clean stop writes a checkpoint; killed in the middle of it, the next start is a crash recovery.
         grace: "2m",
         part: Part::Member {
@@ -179,6 +184,7 @@ fn haproxy<'t>(topology: &'t Topology, proxy: &'t Proxy) -> Result<Draft<'t>, Re
         kind: Kind::Haproxy,
         file: Some(MountedFile { name: "haproxy.cfg", target: "/etc/haproxy/haproxy.cfg", text }),
         secrets: &["stats-password"],
+        volume: leader_socket(proxy),
         part: Part::Haproxy {
             ports: [5432, 5433, 8404],
             open_files: haproxy::max_connections(topology).saturating_mul(2).saturating_add(SPARE_FILES),
@@ -193,6 +199,7 @@ fn pgbouncer<'t>(topology: &'t Topology, proxy: &'t Proxy) -> Result<Draft<'t>, 
         kind: Kind::Pgbouncer,
         file: Some(MountedFile { name: "pgbouncer.ini", target: "/etc/pgbouncer/pgbouncer.ini", text }),
         secrets: &["pgbouncer-password"],
+        volume: leader_socket(proxy),
         // On SIGINT it lets running transactions end before it goes.
         grace: "15s",
         part: Part::Pgbouncer { open_files: topology.pooler.max_client_conn.saturating_mul(2).saturating_add(SPARE_FILES) },
@@ -209,6 +216,11 @@ fn keepalived<'t>(topology: &'t Topology, proxy: &'t Proxy, vip: &Vip) -> Result
     })
 }
 
+/// Volume with the socket by which a PgBouncer reaches its HAProxy's leader route.
+fn leader_socket(proxy: &Proxy) -> String {
+    format!("leader-{}", proxy.ordinal)
+}
+
 /// What the three services of a proxy host have in common.
 fn at_proxy<'t>(topology: &'t Topology, proxy: &'t Proxy, program: &str) -> Draft<'t> {
     let name = format!("{program}-{}", proxy.ordinal);
@@ -222,6 +234,7 @@ fn at_proxy<'t>(topology: &'t Topology, proxy: &'t Proxy, program: &str) -> Draf
         file: None,
         secrets: &[],
         uid: ROOT_UID,
+        volume: String::new(),
         grace: "10s",
         part: Part::Keepalived {},
     }
@@ -248,6 +261,7 @@ fn finish(topology: &Topology, draft: Draft<'_>) -> Result<(Service, Option<Conf
         overlay: !networks.contains(&Net::Host),
         config: config.as_ref().map_or("", |file| file.name.as_str()),
         config_target: draft.file.as_ref().map_or("", |file| file.target),
+        volume: &draft.volume,
         secrets: secrets
             .iter()
             .zip(draft.secrets)
@@ -269,6 +283,7 @@ fn finish(topology: &Topology, draft: Draft<'_>) -> Result<(Service, Option<Conf
         image: draft.image.to_owned(),
         configs: config.iter().map(|file| file.name.clone()).collect(),
         secrets,
+        volumes: Some(draft.volume).filter(|v| !v.is_empty()).map(|v| format!("{cluster}-{v}")).into_iter().collect(),
     };
     Ok((service, config))
 }

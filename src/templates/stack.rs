@@ -16,7 +16,7 @@ struct View<'a> {
     notes: Vec<&'static str>,
     services: Vec<ServiceView<'a>>,
     networks: Vec<NetworkView>,
-    volumes: Vec<&'a str>,
+    volumes: BTreeSet<&'a str>,
     configs: BTreeSet<&'a str>,
     secrets: BTreeSet<&'a str>,
 }
@@ -61,16 +61,11 @@ pub fn stack_file(topology: &Topology, artifacts: &Artifacts, services: &[&Servi
             })
             .collect(),
         networks: networks.into_iter().map(|net| NetworkView { key: net.key(), name: net.name(topology) }).collect(),
-        volumes: services.iter().filter(|s| has_volume(s.kind)).map(|s| s.name.as_str()).collect(),
+        volumes: names(|s| &s.volumes),
         configs,
         secrets: names(|s| &s.secrets),
     };
     engine::render("stack.yml.tera", &view).expect("the view has every value that the embedded template names")
-}
-
-/// Whether its data outlives its tasks.
-fn has_volume(kind: Kind) -> bool {
-    matches!(kind, Kind::Etcd | Kind::Member(_))
 }
 
 /// What a reader of the stack file should know about a kind of service, line by line.
@@ -85,7 +80,10 @@ fn notes(kind: Kind) -> &'static [&'static str] {
             "Members: passwords exist on tmpfs only. /dev/shm is for parallel queries, for which Docker's 64 MB do not suffice.",
             "A clean stop writes a checkpoint and gives the leader's key back, so it may take its time.",
         ],
-        Kind::Haproxy => &["HAProxy: what clients reach. 5432 writes, 5433 reads, 8404 statistics."],
+        Kind::Haproxy => &[
+            "HAProxy: what clients reach. 5432 writes, 5433 reads, 8404 statistics. PgBouncer of the same host reaches it by a socket",
+            "in a volume that both mount.",
+        ],
         Kind::Pgbouncer => &["PgBouncer: on SIGINT it lets running transactions end, then it stops."],
         Kind::Keepalived => &["keepalived: holds the virtual address, in the host's own network."],
     }

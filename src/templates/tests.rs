@@ -206,7 +206,7 @@ fn a_stack_file_declares_what_its_services_use_and_no_more() {
     let pooler = artifacts.service("pgbouncer-1").expect("rendered");
     let text = stack_file(&topology, &artifacts, &[pooler], false);
     let heads: Vec<&str> = text.lines().filter(|l| !l.starts_with([' ', '#']) && !l.is_empty()).collect();
-    assert_eq!(heads, ["version: \"3.9\"", "services:", "networks:", "configs:", "secrets:"]);
+    assert_eq!(heads, ["version: \"3.9\"", "services:", "networks:", "volumes:", "configs:", "secrets:"]);
     assert!(text.contains("name: pgcluster-admin") && !text.contains("name: pgcluster-worker"));
     assert!(!text.contains("haproxy-1:") && !text.contains("stats-password"));
 }
