@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::error::{Exit, Failure};
 use crate::plan::candidate::NoCandidate;
-use crate::remote::fleet::FleetError;
 use crate::remote::patroni::PatroniError;
+use crate::steps::patroni::HandOverError;
 
 /// Why a leader did not change as ordered.
 #[derive(Debug, thiserror::Error)]
@@ -21,18 +21,9 @@ pub enum FailoverError {
         /// Why.
         reason: String,
     },
-    /// A host is not connected, or the member does not run.
+    /// Patroni was not reached, or said no.
     #[error(transparent)]
-    Fleet(#[from] FleetError),
-    /// Patroni said no.
-    #[error("{target}: Patroni refused")]
-    Refused {
-        /// The member that was asked.
-        target: String,
-        /// Its words.
-        #[source]
-        source: PatroniError,
-    },
+    HandOver(#[from] HandOverError),
     /// The group did not become whole in time.
     #[error("{group} is not in order after {} s: {}", after.as_secs(), missing.join("; "))]
     Unfinished {
@@ -58,8 +49,8 @@ pub enum FailoverError {
 impl Failure for FailoverError {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoCandidate(_) | Self::Refused { .. } => Exit::Refused,
-            Self::Blind { .. } | Self::Fleet(_) => Exit::Unreachable,
+            Self::NoCandidate(_) | Self::HandOver(HandOverError::Patroni(PatroniError::Rejected { .. })) => Exit::Refused,
+            Self::Blind { .. } | Self::HandOver(_) => Exit::Unreachable,
             Self::Unfinished { .. } | Self::Other { .. } => Exit::Unhealthy,
         }
     }
@@ -71,8 +62,10 @@ impl Failure for FailoverError {
                 "`pgclusterctl status` shows each member; `failover --force` accepts the loss of what a candidate never received"
             }
             Self::NoCandidate(_) => "`pgclusterctl status` shows who is who",
-            Self::Refused { .. } => "nothing was changed; `pgclusterctl status` shows the state that Patroni decided on",
-            Self::Blind { .. } | Self::Fleet(_) => "`pgclusterctl status` shows what can be reached",
+            Self::HandOver(HandOverError::Patroni(PatroniError::Rejected { .. })) => {
+                "`pgclusterctl status` shows the state that Patroni decided on"
+            }
+            Self::Blind { .. } | Self::HandOver(_) => "`pgclusterctl status` shows what can be reached",
             Self::Unfinished { .. } | Self::Other { .. } => "`pgclusterctl health` names what is wrong and what to do",
         };
         vec![hint.to_owned()]

@@ -20,8 +20,8 @@ use crate::plan::Condition;
 use crate::plan::candidate::{Candidate, Occasion};
 use crate::plan::condition::unmet;
 use crate::plan::planner::group_conditions;
-use crate::remote::patroni;
 use crate::steps::World;
+use crate::steps::patroni::hand_over;
 use crate::topology::model::Group;
 
 /// How long a new leader may take. Patroni itself gives up a switchover after about half of that.
@@ -66,7 +66,7 @@ pub async fn carry_out(
 ) -> Result<Change, FailoverError> {
     let probe = Probe::start(world, &state.leader, &candidate.member).await;
     let requested = Instant::now();
-    request(world, state, candidate, occasion).await?;
+    hand_over(world, &state.leader, &candidate.member, occasion).await?;
     let until_led = [Condition::Leader { group: group.id }];
     wait(world, group, &until_led, LEADER).await?;
     let outage = probe.finish(requested).await;
@@ -91,22 +91,6 @@ pub async fn carry_out(
         outage_ms: millis(outage),
         took_ms: millis(requested.elapsed()),
     })
-}
-
-/// A switchover is the old leader's business, a failover the candidate's; any other member can pass either on.
-async fn request(world: World<'_>, state: &GroupState, candidate: &Candidate, occasion: Occasion) -> Result<(), FailoverError> {
-    let refused = |target: &str| {
-        let target = target.to_owned();
-        move |source| FailoverError::Refused { target, source }
-    };
-    let asked = if occasion == Occasion::Planned { &state.leader } else { &candidate.member };
-    let member = world.fleet.member(world.topology, asked).await?;
-    let done = if occasion == Occasion::Planned {
-        patroni::switchover(&member, &state.leader, &candidate.member).await
-    } else {
-        patroni::failover(&member, &candidate.member).await
-    };
-    done.map_err(refused(asked))
 }
 
 async fn wait(world: World<'_>, group: &Group, conditions: &[Condition], limit: Duration) -> Result<(), FailoverError> {

@@ -6,7 +6,8 @@ use super::{StepError, World};
 use crate::observe::{Scope, observe};
 use crate::plan::candidate::{self, Occasion};
 use crate::plan::{Condition, dynamic};
-use crate::remote::patroni;
+use crate::remote::fleet::FleetError;
+use crate::remote::patroni::{self, PatroniError};
 use crate::topology::ids::{GroupId, MemberName};
 
 /// Writes a group's dynamic configuration, keeping what belongs to the operator.
@@ -49,6 +50,39 @@ pub async fn switch_away(world: World<'_>, group: GroupId, from: &MemberName) ->
     let group_spec = world.topology.group(group).ok_or_else(|| StepError::NotRendered(group.to_string()))?;
     let lag = world.topology.failover.maximum_lag_on_failover;
     let candidate = candidate::choose(group_spec, state, Occasion::Planned, lag, None).map_err(|e| refused(e.to_string()))?;
-    let container = world.fleet.member(world.topology, from.as_str()).await?;
-    patroni::switchover(&container, from.as_str(), &candidate.member).await.map_err(|e| refused(e.to_string()))
+    hand_over(world, from.as_str(), &candidate.member, Occasion::Planned).await.map_err(|e| refused(e.to_string()))
+}
+
+/// Why leadership was not handed over.
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    /// Neither member runs where it could be asked.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// Patroni said no, or nothing.
+    #[error(transparent)]
+    Patroni(#[from] PatroniError),
+}
+
+/// Asks Patroni to make `candidate` the leader in the place of `leader`, which may be empty in an unplanned change.
+///
+/// Any member passes the request on. The candidate is asked first: it is the one that is surely well. The old leader is
+/// asked when that fails without an answer; an answer, also a no, is final.
+pub async fn hand_over(world: World<'_>, leader: &str, candidate: &str, occasion: Occasion) -> Result<(), HandOverError> {
+    let first = ask(world, candidate, leader, candidate, occasion).await;
+    match first {
+        Ok(()) => Ok(()),
+        Err(HandOverError::Patroni(PatroniError::Rejected { .. })) => first,
+        Err(_) if leader.is_empty() => first,
+        Err(_) => ask(world, leader, leader, candidate, occasion).await,
+    }
+}
+
+async fn ask(world: World<'_>, asked: &str, leader: &str, candidate: &str, occasion: Occasion) -> Result<(), HandOverError> {
+    let member = world.fleet.member(world.topology, asked).await?;
+    match occasion {
+        Occasion::Planned => patroni::switchover(&member, leader, candidate).await?,
+        Occasion::Unplanned { .. } => patroni::failover(&member, candidate).await?,
+    }
+    Ok(())
 }
