@@ -15,7 +15,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use ssh2::{BlockDirections, Session};
@@ -26,6 +26,10 @@ use super::opening::{Opened, Opening};
 /// How often a session looks again while channels are about to close or open: libssh2 cannot be asked whether the packet that
 /// one waits for was already taken off the socket on behalf of another.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long data may wait on an idle session before a channel is opened just to read it. sshd's own patience is counted in
+/// seconds; right after a login there always is some, and the first command must not queue behind the anchor.
+const UNREAD: Duration = Duration::from_millis(500);
 
 /// What the async side asks of the thread.
 pub(super) enum Command {
@@ -62,6 +66,8 @@ pub(super) struct Pump {
 
 enum Anchor {
     NotNeeded,
+    /// Data waits for a reader since then; a command that comes soon reads it in passing.
+    Due(Instant),
     Opening,
     Held(ssh2::Channel),
     Refused,
@@ -203,15 +209,20 @@ impl Pump {
         if matches!(self.anchor, Anchor::Held(_)) || !self.queue.is_empty() || self.lines.values().any(Line::wants_remote) {
             socket |= PollFlags::IN;
         } else if idle {
-            // Nobody reads, so readable data would end the sleep for ever; a closed connection must.
+            // Nobody reads, so data that is known of would end the sleep for ever; a closed connection must.
             socket |= if matches!(self.anchor, Anchor::NotNeeded) { PollFlags::IN } else { PollFlags::RDHUP };
+        } else if matches!(self.anchor, Anchor::Due(_)) {
+            self.anchor = Anchor::NotNeeded;
         }
         if matches!(self.session.block_directions(), BlockDirections::Outbound | BlockDirections::Both) {
             socket |= PollFlags::OUT;
         }
         let closing = self.lines.values().filter(|line| line.awaits_close()).count();
-        let look_again = (closing + usize::from(!self.queue.is_empty()) > 1).then_some(LOOK_AGAIN);
-        self.wait(socket, look_again, idle)
+        let limit = match self.anchor {
+            Anchor::Due(since) if idle => Some(UNREAD.saturating_sub(since.elapsed())),
+            _ => (closing + usize::from(!self.queue.is_empty()) > 1).then_some(LOOK_AGAIN),
+        };
+        self.wait(socket, limit, idle)
     }
 
     fn wait_writable(&self) -> Result<(), Broken> {
@@ -250,9 +261,13 @@ impl Pump {
         if idle && state.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
             return Err(Broken("the host closed the connection".into()));
         }
-        if idle && state.contains(PollFlags::IN) && matches!(self.anchor, Anchor::NotNeeded) {
-            self.anchor = Anchor::Opening;
-            self.queue.push_back(Opening::anchor());
+        match self.anchor {
+            Anchor::NotNeeded if idle && state.contains(PollFlags::IN) => self.anchor = Anchor::Due(Instant::now()),
+            Anchor::Due(since) if idle && since.elapsed() >= UNREAD => {
+                self.anchor = Anchor::Opening;
+                self.queue.push_back(Opening::anchor());
+            }
+            _ => {}
         }
         Ok(())
     }
