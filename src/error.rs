@@ -100,6 +100,21 @@ impl fmt::Display for CommandError {
     }
 }
 
+/// An error with its causes in one line, for a table's cell or a list.
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        // Many libraries repeat their source inside their own message; say it once.
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Prints an error to stderr; `color` makes the leading word red.
 pub fn report(error: &CommandError, color: bool) {
     let word = if color { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };
@@ -129,5 +144,10 @@ mod tests {
         let error = CommandError::from(Login(std::io::Error::other("permission denied")));
         assert_eq!(error.exit(), Exit::Unreachable);
         assert_eq!(error.to_string(), "host1: cannot log in\n  because: permission denied\n  hint: check [ssh] user");
+    }
+
+    #[test]
+    fn one_line_tells_the_causes_too() {
+        assert_eq!(one_line(&Login(std::io::Error::other("permission\ndenied"))), "host1: cannot log in: permission denied");
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::lines::{Lines, Session};
 use super::model::{CitusFacts, CitusNode, GroupState, Probe};
 use super::{Scope, not_asked, within};
-use crate::remote::fleet::Fleet;
+use crate::error::one_line;
 use crate::remote::sql;
-use crate::topology::Topology;
 use crate::topology::ids::GroupId;
 
 /// Relay, login and queries.
@@ -26,12 +26,11 @@ const NODES: &str = "select n.groupid::int4, n.nodename, n.nodeport, n.noderole:
 const TABLES: &str = "select count(*)::int8 from pg_dist_partition";
 
 pub(super) async fn collect(
-    topology: &Topology,
-    fleet: &Fleet,
+    lines: &Lines<'_>,
     scope: Scope,
     patroni: &Probe<BTreeMap<GroupId, GroupState>>,
 ) -> Probe<CitusFacts> {
-    if topology.citus.is_none() {
+    if lines.topology.citus.is_none() {
         return Probe::Known(CitusFacts::default());
     }
     if !scope.citus {
@@ -39,20 +38,19 @@ pub(super) async fn collect(
     }
     let state = patroni.known().and_then(|groups| groups.get(&GroupId::COORDINATOR));
     match state.map(|s| s.leader.as_str()).filter(|leader| !leader.is_empty()) {
-        Some(leader) => within("pg_dist_node", LIMIT, look(topology, fleet, leader)).await,
+        Some(leader) => within("pg_dist_node", LIMIT, look(lines, leader)).await,
         None => Probe::fail("pg_dist_node", "no leader of the coordinators is known"),
     }
 }
 
-async fn look(topology: &Topology, fleet: &Fleet, leader: &str) -> Result<CitusFacts, String> {
-    let container = fleet.member(topology, leader).await.map_err(|e| e.to_string())?;
-    let client = sql::connect_to(&container, &topology.database).await.map_err(|e| e.to_string())?;
+async fn look(lines: &Lines<'_>, leader: &str) -> Result<CitusFacts, String> {
+    let Session { container, client } = lines.session(GroupId::COORDINATOR, leader).await?;
     let (version, nodes, tables) = tokio::try_join!(
-        sql::rows(&container, &client, VERSION, QUERY),
-        sql::rows(&container, &client, NODES, QUERY),
-        sql::rows(&container, &client, TABLES, QUERY),
+        sql::rows(container, client, VERSION, QUERY),
+        sql::rows(container, client, NODES, QUERY),
+        sql::rows(container, client, TABLES, QUERY),
     )
-    .map_err(|e| e.to_string())?;
+    .map_err(|e| one_line(&e))?;
     let count = |number: i64| u64::try_from(number).unwrap_or_default();
     Ok(CitusFacts {
         version: version.first().map(|row| row.get(0)).unwrap_or_default(),

@@ -1,16 +1,15 @@
 //! Hosts: one shell command and one question to the daemon for each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bollard::query_parameters::ListContainersOptionsBuilder;
 use futures_util::future::join_all;
 
+use super::lines::{Daemon, Lines};
 use super::model::{HostFacts, Probe, SwarmMembership};
 use super::{Scope, within};
-use crate::remote::fleet::{Fleet, Link};
-use crate::topology::Topology;
+use crate::error::one_line;
 use crate::topology::ids::HostName;
 
 /// A host answers within a few round trips or is in trouble.
@@ -29,40 +28,36 @@ echo "==addresses"; ip -o -4 addr show
 echo "==listening"; cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4 == "0A" { split($2, a, ":"); print a[2] }'
 "#;
 
-pub(super) async fn collect(topology: &Topology, fleet: &Fleet, scope: Scope) -> BTreeMap<HostName, Probe<HostFacts>> {
+pub(super) async fn collect(lines: &Lines<'_>, scope: Scope) -> BTreeMap<HostName, Probe<HostFacts>> {
     if !scope.hosts {
         return BTreeMap::new();
     }
-    let looks = topology.hosts.iter().map(|host| async move {
+    let looks = lines.topology.hosts.iter().map(|host| async move {
         let name = host.name.as_str();
-        let probe = match fleet.link(&host.name) {
-            Ok(link) => within(name, LIMIT, look(topology, link)).await,
-            Err(error) => Probe::fail(name, error),
-        };
-        (host.name.clone(), probe)
+        // The row names the host already.
+        let plain = |reason: String| reason.strip_prefix(&format!("{name}: ")).map(str::to_owned).unwrap_or(reason);
+        let look = async { look(lines, &host.name).await.map_err(plain) };
+        (host.name.clone(), within(name, LIMIT, look).await)
     });
     join_all(looks).await.into_iter().collect()
 }
 
-async fn look(topology: &Topology, link: &Link) -> Result<HostFacts, String> {
-    let shell = async {
-        let info = link.docker.info().await.map_err(|e| e.to_string())?;
-        let root = info.docker_root_dir.clone().unwrap_or_else(|| "/var/lib/docker".into());
-        let before = jiff::Timestamp::now();
-        let output = link.ssh.run_ok(SCRIPT, format!("{root}\n")).await.map_err(|e| e.to_string())?;
-        let after = jiff::Timestamp::now();
-        let middle = i64::midpoint(before.as_millisecond(), after.as_millisecond());
-        Ok::<_, String>((info, output.text(), middle))
-    };
-    let (shell, containers) = tokio::join!(shell, containers(topology, link));
-    let (info, text, middle) = shell?;
+async fn look(lines: &Lines<'_>, host: &HostName) -> Result<HostFacts, String> {
+    let link = lines.link(host)?;
+    let Daemon { info, containers } = lines.daemon(host).await?;
+    let root = info.docker_root_dir.as_deref().unwrap_or("/var/lib/docker");
+    let before = jiff::Timestamp::now();
+    let output = link.ssh.run_ok(SCRIPT, format!("{root}\n")).await.map_err(|e| one_line(&e))?;
+    let after = jiff::Timestamp::now();
+    let middle = i64::midpoint(before.as_millisecond(), after.as_millisecond());
+    let text = output.text();
     let sections = sections(&text);
     let section = |name: &str| sections.get(name).copied().unwrap_or_default().trim();
-    let swarm = info.swarm.unwrap_or_default();
+    let swarm = info.swarm.clone().unwrap_or_default();
     let disk: Vec<u64> = section("disk").split_whitespace().filter_map(|n| n.parse().ok()).collect();
     let clock = section("clock").parse::<i64>().map_err(|_| "its clock cannot be read".to_owned())?;
     Ok(HostFacts {
-        docker_version: info.server_version.unwrap_or_default(),
+        docker_version: info.server_version.clone().unwrap_or_default(),
         kernel: section("kernel").to_owned(),
         cpus: section("cpus").parse().unwrap_or_default(),
         memory_bytes: section("memory").parse::<u64>().unwrap_or_default() * 1024,
@@ -78,20 +73,8 @@ async fn look(topology: &Topology, link: &Link) -> Result<HostFacts, String> {
             control_available: swarm.control_available.unwrap_or_default(),
             error: swarm.error.unwrap_or_default(),
         },
-        containers: containers?,
+        containers: containers.clone(),
     })
-}
-
-async fn containers(topology: &Topology, link: &Link) -> Result<BTreeMap<String, String>, String> {
-    let filters = HashMap::from([("label", vec![format!("com.docker.stack.namespace={}", topology.name)])]);
-    let options = ListContainersOptionsBuilder::default().filters(&filters).build();
-    let running = link.docker.list_containers(Some(options)).await.map_err(|e| e.to_string())?;
-    let prefix = format!("{}_", topology.name);
-    let named = running.into_iter().filter_map(|container| {
-        let service = container.labels?.remove("com.docker.swarm.service.name")?;
-        Some((service.strip_prefix(&prefix)?.to_owned(), container.id?))
-    });
-    Ok(named.collect())
 }
 
 /// Text between the lines that start with `==`, by what follows there.

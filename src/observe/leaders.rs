@@ -6,25 +6,29 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_postgres::Row;
 
+use super::lines::{Lines, Session};
 use super::model::{GroupState, LeaderFacts, Probe, SlotFacts, StandbyFacts};
 use super::{Scope, not_asked, within};
-use crate::remote::fleet::Fleet;
+use crate::error::one_line;
 use crate::remote::sql;
-use crate::topology::Topology;
 use crate::topology::ids::{GroupId, MemberName};
 
 /// Relay, login and queries.
 const LIMIT: Duration = Duration::from_millis(2800);
 /// Each query alone.
 const QUERY: Duration = Duration::from_secs(2);
+/// The size is worth less patience.
+const QUERY_SIZE: Duration = Duration::from_millis(500);
 
 const OVERVIEW: &str = "select pg_is_in_recovery(),
     (select count(*) from pg_stat_activity where backend_type = 'client backend')::int4,
     current_setting('max_connections')::int4,
     coalesce((select extract(epoch from max(clock_timestamp() - xact_start)) * 1000 from pg_stat_activity
               where backend_type = 'client backend' and pid <> pg_backend_pid()), 0)::int8,
-    (select coalesce(sum(pg_database_size(oid)), 0) from pg_database)::int8,
     current_setting('synchronous_standby_names')";
+
+/// Asks the file system for every file: last, and not waited for when there are many.
+const SIZE: &str = "select coalesce(sum(pg_database_size(oid)), 0)::int8 from pg_database";
 
 const STANDBYS: &str = "select application_name, coalesce(state, ''), coalesce(sync_state, ''),
     coalesce(pg_wal_lsn_diff(case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end,
@@ -40,21 +44,20 @@ const SLOTS: &str = "select slot_name::text, active,
 const PREPARED: &str = "select gid, (extract(epoch from clock_timestamp() - prepared) * 1000)::int8 from pg_prepared_xacts";
 
 pub(super) async fn collect(
-    topology: &Topology,
-    fleet: &Fleet,
+    lines: &Lines<'_>,
     scope: Scope,
     patroni: &Probe<BTreeMap<GroupId, GroupState>>,
 ) -> BTreeMap<GroupId, Probe<LeaderFacts>> {
     if !scope.leaders {
         return BTreeMap::new();
     }
-    let looks = topology.groups.iter().map(|group| async move {
+    let looks = lines.topology.groups.iter().map(|group| async move {
         let target = format!("{} (SQL)", group.id);
         let state = patroni.known().and_then(|groups| groups.get(&group.id));
         let leader = state.map(|s| s.leader.as_str()).unwrap_or_default();
         let known = group.members.iter().find(|m| m.name.as_str() == leader);
         let probe = match known {
-            Some(member) => within(&target, LIMIT, look(topology, fleet, &member.name)).await,
+            Some(member) => within(&target, LIMIT, look(lines, group.id, &member.name)).await,
             None if patroni.known().is_none() => not_asked(&target),
             None => Probe::fail(target, "there is no leader to ask"),
         };
@@ -63,17 +66,19 @@ pub(super) async fn collect(
     join_all(looks).await.into_iter().collect()
 }
 
-async fn look(topology: &Topology, fleet: &Fleet, member: &MemberName) -> Result<LeaderFacts, String> {
-    let container = fleet.member(topology, member.as_str()).await.map_err(|e| e.to_string())?;
-    let client = sql::connect(&container).await.map_err(|e| e.to_string())?;
+async fn look(lines: &Lines<'_>, group: GroupId, member: &MemberName) -> Result<LeaderFacts, String> {
+    let Session { container, client } = lines.session(group, member.as_str()).await?;
+    let size = async { Ok(sql::rows(container, client, SIZE, QUERY_SIZE).await.ok()) };
     // One connection, sent at once: the server answers them in order.
-    let (overview, standbys, slots, prepared) = tokio::try_join!(
-        sql::rows(&container, &client, OVERVIEW, QUERY),
-        sql::rows(&container, &client, STANDBYS, QUERY),
-        sql::rows(&container, &client, SLOTS, QUERY),
-        sql::rows(&container, &client, PREPARED, QUERY),
+    let (overview, standbys, slots, prepared, size) = tokio::try_join!(
+        sql::rows(container, client, OVERVIEW, QUERY),
+        sql::rows(container, client, STANDBYS, QUERY),
+        sql::rows(container, client, SLOTS, QUERY),
+        sql::rows(container, client, PREPARED, QUERY),
+        size,
     )
-    .map_err(|e| e.to_string())?;
+    .map_err(|e| one_line(&e))?;
+    let size = size.as_ref().and_then(|rows| rows.first()).map_or(0, |row| row.get(0));
     let overview = overview.first().ok_or("it gave no answer")?;
     Ok(LeaderFacts {
         member: member.clone(),
@@ -84,8 +89,8 @@ async fn look(topology: &Topology, fleet: &Fleet, member: &MemberName) -> Result
         connections_max: unsigned(overview.get::<_, i32>(2).into()).try_into().unwrap_or(u32::MAX),
         oldest_transaction_ms: unsigned(overview.get(3)),
         prepared: prepared.iter().map(|row| (row.get(0), unsigned(row.get(1)))).collect(),
-        database_bytes: unsigned(overview.get(4)),
-        synchronous_standby_names: overview.get(5),
+        database_bytes: unsigned(size),
+        synchronous_standby_names: overview.get(4),
     })
 }
 

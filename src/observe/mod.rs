@@ -4,6 +4,7 @@
 mod citus;
 mod hosts;
 mod leaders;
+mod lines;
 pub mod model;
 pub mod patroni;
 mod proxies;
@@ -17,24 +18,26 @@ use std::time::Duration;
 pub use model::{Observed, Probe, ProbeError};
 pub use scope::Scope;
 
+use lines::Lines;
+
 use crate::remote::fleet::Fleet;
 use crate::topology::Topology;
 
 /// Looks at everything that the scope names, at the same time.
 pub async fn observe(topology: &Topology, fleet: &Fleet, scope: Scope) -> Observed {
+    let lines = Lines::new(topology, fleet);
     let first = async {
-        let patroni = stores::patroni(topology, fleet, scope).await;
+        let patroni = stores::patroni(&lines, scope).await;
         // Who leads is known only from Patroni's keys.
-        let (leaders, citus) =
-            tokio::join!(leaders::collect(topology, fleet, scope, &patroni), citus::collect(topology, fleet, scope, &patroni));
+        let (leaders, citus) = tokio::join!(leaders::collect(&lines, scope, &patroni), citus::collect(&lines, scope, &patroni));
         (patroni, leaders, citus)
     };
     let (hosts, swarm, etcd, (patroni, leaders, citus), mut proxies) = tokio::join!(
-        hosts::collect(topology, fleet, scope),
-        swarm::collect(topology, fleet, scope),
-        stores::members(topology, fleet, scope),
+        hosts::collect(&lines, scope),
+        swarm::collect(&lines, scope),
+        stores::members(&lines, scope),
         first,
-        proxies::collect(topology, fleet, scope),
+        proxies::collect(&lines, scope),
     );
     proxies::place_vip(topology, &hosts, &mut proxies);
     Observed { hosts, swarm, etcd, patroni, leaders, citus, proxies }

@@ -288,7 +288,7 @@ pub struct LeaderFacts {
     pub oldest_transaction_ms: u64,
     /// Prepared transactions: (gid, age in milliseconds).
     pub prepared: Vec<(String, u64)>,
-    /// Bytes of all databases.
+    /// Bytes of all databases; 0 while unknown, as a server with many files takes long to tell.
     pub database_bytes: u64,
     /// synchronous_standby_names as PostgreSQL has it.
     pub synchronous_standby_names: String,

@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::lines::Lines;
 use super::model::{HostFacts, Probe, ProxyFacts};
 use super::{Scope, within};
-use crate::remote::fleet::Fleet;
+use crate::error::one_line;
 use crate::remote::relay;
 use crate::topology::Topology;
 use crate::topology::ids::{HostName, MemberName};
@@ -16,13 +17,13 @@ use crate::topology::ids::{HostName, MemberName};
 /// Relay and answer.
 const LIMIT: Duration = Duration::from_millis(2500);
 
-pub(super) async fn collect(topology: &Topology, fleet: &Fleet, scope: Scope) -> BTreeMap<MemberName, Probe<ProxyFacts>> {
+pub(super) async fn collect(lines: &Lines<'_>, scope: Scope) -> BTreeMap<MemberName, Probe<ProxyFacts>> {
     if !scope.proxies {
         return BTreeMap::new();
     }
-    let looks = topology.proxies.iter().map(|proxy| async move {
+    let looks = lines.topology.proxies.iter().map(|proxy| async move {
         let name = format!("haproxy-{}", proxy.ordinal);
-        let probe = within(&name, LIMIT, look(topology, fleet, &name)).await;
+        let probe = within(&name, LIMIT, look(lines, &name)).await;
         // A name made of fixed letters and a number always is one.
         MemberName::new(&name).ok().map(|name| (name, probe))
     });
@@ -46,12 +47,12 @@ pub(super) fn place_vip(
     }
 }
 
-async fn look(topology: &Topology, fleet: &Fleet, name: &str) -> Result<ProxyFacts, String> {
-    let container = fleet.member(topology, name).await.map_err(|e| e.to_string())?;
-    let mut socket = relay::haproxy(&container).await.map_err(|e| e.to_string())?;
-    socket.write_all(b"show stat\n").await.map_err(|e| e.to_string())?;
+async fn look(lines: &Lines<'_>, name: &str) -> Result<ProxyFacts, String> {
+    let container = lines.container(name).await?;
+    let mut socket = relay::haproxy(&container).await.map_err(|e| one_line(&e))?;
+    socket.write_all(b"show stat\n").await.map_err(|e| one_line(&e))?;
     let mut text = String::new();
-    socket.read_to_string(&mut text).await.map_err(|e| e.to_string())?;
+    socket.read_to_string(&mut text).await.map_err(|e| one_line(&e))?;
     read(&text)
 }
 

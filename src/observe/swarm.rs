@@ -12,22 +12,23 @@ use bollard::query_parameters::{
     ListServicesOptionsBuilder, ListTasksOptionsBuilder,
 };
 
+use super::lines::Lines;
 use super::model::{ManagerFacts, NetworkFacts, NodeFacts, Probe, ServiceFacts, SwarmFacts};
 use super::{Scope, not_asked, within};
-use crate::remote::fleet::{Fleet, Link};
+use crate::remote::fleet::Link;
 use crate::templates::artifacts::{LABEL_CLUSTER, LABEL_FRAGMENT, LABEL_HASH};
 use crate::topology::Topology;
 
 /// A manager without a quorum answers late or never.
 const LIMIT: Duration = Duration::from_millis(2500);
 
-pub(super) async fn collect(topology: &Topology, fleet: &Fleet, scope: Scope) -> Probe<SwarmFacts> {
+pub(super) async fn collect(lines: &Lines<'_>, scope: Scope) -> Probe<SwarmFacts> {
     if !scope.swarm {
         return not_asked("Swarm");
     }
-    match fleet.manager().await {
-        Ok(manager) => within("Swarm", LIMIT, look(topology, manager, scope)).await,
-        Err(error) => Probe::fail("Swarm", error),
+    match lines.manager().await {
+        Ok(manager) => within("Swarm", LIMIT, look(lines.topology, manager, scope)).await,
+        Err(reason) => Probe::fail("Swarm", reason),
     }
 }
 

@@ -11,7 +11,7 @@ use super::container::{self, Container};
 use super::docker;
 use super::etcd::{Etcd, EtcdError};
 use super::ssh::{Ssh, SshError, SshOptions, SshTarget};
-use crate::error::{Exit, Failure};
+use crate::error::{Exit, Failure, one_line};
 use crate::topology::Topology;
 use crate::topology::ids::HostName;
 use crate::topology::model::Host;
@@ -19,10 +19,14 @@ use crate::topology::model::Host;
 /// A daemon that does not say who it is within this time is not waited for.
 const ASK: Duration = Duration::from_secs(2);
 
-/// Patience of a look: a login takes some 100 ms, three times that on a loaded host; `status` with a dead host is promised
-/// within three seconds.
-const QUICK: SshOptions =
-    SshOptions { connect_timeout: Duration::from_millis(1_800), vanish_after: Duration::from_millis(2_500) };
+/// Patience of a look. A kernel that lives accepts a connection within milliseconds, or at the first repetition after one
+/// second; a login takes some 100 ms, many times that on a loaded host. So `status` knows a dead host soon and takes no busy
+/// one for dead: it is promised within three seconds.
+const QUICK: SshOptions = SshOptions {
+    reach_timeout: Duration::from_millis(1_200),
+    connect_timeout: Duration::from_millis(3_000),
+    vanish_after: Duration::from_millis(2_500),
+};
 
 /// A connected host.
 #[derive(Debug, Clone)]
@@ -243,7 +247,7 @@ async fn healthy(container: &Container) -> Result<Etcd, EtcdError> {
 fn unreachable<'a>(errors: impl IntoIterator<Item = &'a SshError>) -> FleetError {
     let (mut failures, mut hints) = (Vec::new(), Vec::new());
     for error in errors {
-        failures.push(error.to_string());
+        failures.push(one_line(error));
         hints.extend(error.hints().into_iter().filter(|hint| !hints.contains(hint)).collect::<Vec<_>>());
     }
     FleetError::Unreachable { failures, hints }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Row};
 
 use super::container::Container;
@@ -44,6 +45,11 @@ pub enum SqlError {
 /// tokio-postgres says only "db error"; PostgreSQL's words are in its source.
 fn words(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), |db| format!("{} (SQLSTATE {})", db.message(), db.code().code()))
+}
+
+/// Whether this is what PostgreSQL said.
+pub fn says(error: &SqlError, state: &SqlState) -> bool {
+    matches!(error, SqlError::Postgres { source, .. } if source.code() == Some(state))
 }
 
 /// Connects to `database` of a member as postgres.

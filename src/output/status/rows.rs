@@ -179,7 +179,7 @@ pub fn groups(look: &Look<'_>) -> Vec<GroupRow> {
             connections_max: facts.map(|f| f.connections_max),
             oldest_transaction_ms: facts.map(|f| f.oldest_transaction_ms),
             wal_kept_bytes: facts.map(|f| f.slots.values().map(|s| s.retained_bytes).max().unwrap_or(0)),
-            database_bytes: facts.map(|f| f.database_bytes),
+            database_bytes: facts.map(|f| f.database_bytes).filter(|bytes| *bytes != 0),
             prepared_transactions: facts.map(|f| f.prepared.len()),
             reason,
         }

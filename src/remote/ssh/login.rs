@@ -28,7 +28,7 @@ const SOCKET_TIMEOUT: i32 = -30;
 /// socket, for poll(2) and shutdown.
 pub(super) fn login(target: &SshTarget, options: &SshOptions) -> Result<(Session, TcpStream), SshError> {
     let login = Login { target, deadline: Instant::now() + options.connect_timeout, given: options.connect_timeout };
-    let stream = login.connect(options.vanish_after)?;
+    let stream = login.connect(options)?;
     let socket = stream.try_clone().map_err(|source| login.local("duplicate the socket", source))?;
     let session = login.handshake(stream)?;
     login.authenticate(&session)?;
@@ -42,15 +42,16 @@ struct Login<'a> {
 }
 
 impl Login<'_> {
-    fn connect(&self, vanish_after: Duration) -> Result<TcpStream, SshError> {
+    fn connect(&self, options: &SshOptions) -> Result<TcpStream, SshError> {
         let SshTarget { host, address, port, .. } = self.target;
-        let stream = TcpStream::connect_timeout(&SocketAddr::new(*address, *port), self.left())
+        let stream = TcpStream::connect_timeout(&SocketAddr::new(*address, *port), self.left().min(options.reach_timeout))
             .map_err(|source| SshError::Connect { host: host.clone(), address: *address, port: *port, source })?;
         let configured = || -> rustix::io::Result<()> {
             sockopt::set_tcp_nodelay(&stream, true)?;
             // A vanished host sends nothing, not even a reset: an idle connection notices by keepalives, a busy one by data
             // that is never acknowledged.
             sockopt::set_socket_keepalive(&stream, true)?;
+            let vanish_after = options.vanish_after;
             let probe = (vanish_after / 4).max(Duration::from_secs(1));
             sockopt::set_tcp_keepidle(&stream, probe)?;
             sockopt::set_tcp_keepintvl(&stream, probe)?;

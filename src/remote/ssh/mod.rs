@@ -88,6 +88,8 @@ impl From<&Host> for SshTarget {
 /// Patience with a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SshOptions {
+    /// For the TCP connection alone: the kernel of a host that lives answers at once, however busy its sshd is.
+    pub reach_timeout: Duration,
     /// From the first packet to the finished login.
     pub connect_timeout: Duration,
     /// How long a connected host may leave data unacknowledged, or keepalives unanswered, before it counts as gone.
@@ -96,7 +98,11 @@ pub struct SshOptions {
 
 impl Default for SshOptions {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(5), vanish_after: Duration::from_secs(5) }
+        Self {
+            reach_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(5),
+            vanish_after: Duration::from_secs(5),
+        }
     }
 }
 

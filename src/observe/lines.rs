@@ -1,0 +1,160 @@
+//! What one look asks for more than once: daemons, etcd members, the coordinators' leader. Each is asked or connected to at
+//! most once, by whoever needs it first; the others wait for the same answer. Commands in containers are the expensive part of
+//! a look (some 50 to 100 ms of a core each, measured), so none is started twice.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard::models::SystemInfo;
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::OnceCell;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::error::one_line;
+use crate::remote::container::Container;
+use crate::remote::etcd::Etcd;
+use crate::remote::fleet::{Fleet, FleetError, Link};
+use crate::remote::sql;
+use crate::topology::Topology;
+use crate::topology::ids::{GroupId, HostName, MemberName};
+
+/// A daemon that does not answer within this time hangs, or its host is gone.
+const DAEMON: Duration = Duration::from_millis(2_000);
+
+/// The database that every cluster has.
+const MAINTENANCE: &str = "postgres";
+
+/// Label that `docker stack deploy` gives every container of a stack.
+const LABEL_STACK: &str = "com.docker.stack.namespace";
+/// Label that Swarm gives every container of a service.
+const LABEL_SERVICE: &str = "com.docker.swarm.service.name";
+
+/// What a daemon says of itself.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    /// `docker info`.
+    pub info: SystemInfo,
+    /// Running containers of the cluster: service name inside the stack -> container id.
+    pub containers: BTreeMap<String, String>,
+}
+
+/// SQL on a leader, as postgres.
+pub(super) struct Session {
+    pub container: Container,
+    pub client: Client,
+}
+
+/// An answer, or in one line why there is none.
+type Answer<T> = OnceCell<Result<T, String>>;
+
+/// Connections of one look.
+pub(super) struct Lines<'a> {
+    pub topology: &'a Topology,
+    pub fleet: &'a Fleet,
+    daemons: BTreeMap<HostName, Answer<Daemon>>,
+    stores: BTreeMap<MemberName, Answer<Etcd>>,
+    sessions: BTreeMap<GroupId, Answer<Session>>,
+    places: BTreeMap<String, HostName>,
+}
+
+impl<'a> Lines<'a> {
+    /// None is open yet.
+    pub fn new(topology: &'a Topology, fleet: &'a Fleet) -> Self {
+        Self {
+            topology,
+            fleet,
+            daemons: topology.hosts.iter().map(|h| (h.name.clone(), OnceCell::new())).collect(),
+            stores: topology.etcd.iter().map(|m| (m.name.clone(), OnceCell::new())).collect(),
+            sessions: topology.groups.iter().map(|g| (g.id, OnceCell::new())).collect(),
+            places: topology.services(),
+        }
+    }
+
+    /// The connection to a host, or why there is none.
+    pub fn link(&self, host: &HostName) -> Result<&'a Link, String> {
+        self.fleet.link(host).map_err(|e| one_line(&e))
+    }
+
+    /// What a host's daemon says of itself.
+    pub async fn daemon(&self, host: &HostName) -> Result<&Daemon, String> {
+        let cell = self.daemons.get(host).ok_or_else(|| format!("{host} is not in the topology"))?;
+        let ask = || async {
+            let link = self.link(host)?;
+            let asked = tokio::time::timeout(DAEMON, ask(self.topology.name.as_str(), link)).await;
+            asked.unwrap_or_else(|_| Err(format!("{host}: its Docker daemon did not answer within {} ms", DAEMON.as_millis())))
+        };
+        cell.get_or_init(ask).await.as_ref().map_err(Clone::clone)
+    }
+
+    /// The first manager with a working control plane to answer.
+    pub async fn manager(&self) -> Result<&'a Link, String> {
+        let ask = |host: &'a HostName| async move {
+            let daemon = self.daemon(host).await.ok()?;
+            daemon.info.swarm.as_ref()?.control_available?.then(|| self.link(host).ok())?
+        };
+        let mut asked: FuturesUnordered<_> = self.topology.hosts.iter().map(|host| ask(&host.name)).collect();
+        while let Some(answer) = asked.next().await {
+            if let Some(link) = answer {
+                return Ok(link);
+            }
+        }
+        Err(FleetError::NoManager.to_string())
+    }
+
+    /// The running container of a service.
+    pub async fn container(&self, service: &str) -> Result<Container, String> {
+        let host = self.places.get(service).ok_or_else(|| format!("the topology has no {service}"))?;
+        let daemon = self.daemon(host).await?;
+        let id = daemon.containers.get(service).ok_or_else(|| format!("{service} does not run on {host}"))?;
+        let link = self.link(host)?;
+        Ok(Container { docker: link.docker.clone(), host: host.clone(), name: service.to_owned(), id: id.clone() })
+    }
+
+    /// A connection to an etcd member.
+    pub async fn store(&self, member: &MemberName) -> Result<&Etcd, String> {
+        let cell = self.stores.get(member).ok_or_else(|| format!("the topology has no {member}"))?;
+        let open = || async {
+            let container = self.container(member.as_str()).await?;
+            Etcd::connect(&container).await.map_err(|e| one_line(&e))
+        };
+        cell.get_or_init(open).await.as_ref().map_err(Clone::clone)
+    }
+
+    /// SQL on the leader of a group; on the coordinators' in the application's database, where Citus keeps its metadata.
+    pub async fn session(&self, group: GroupId, leader: &str) -> Result<&Session, String> {
+        let cell = self.sessions.get(&group).ok_or_else(|| format!("the topology has no {group}"))?;
+        let open = || async {
+            let container = self.container(leader).await?;
+            let citus = self.topology.citus.is_some() && group.is_coordinator();
+            let database = if citus { self.topology.database.as_str() } else { MAINTENANCE };
+            let connected = match sql::connect_to(&container, database).await {
+                // Not made yet, while the first leader is being set up.
+                Err(error) if sql::says(&error, &SqlState::INVALID_CATALOG_NAME) => {
+                    sql::connect_to(&container, MAINTENANCE).await
+                }
+                other => other,
+            };
+            let client = connected.map_err(|e| one_line(&e))?;
+            Ok(Session { container, client })
+        };
+        cell.get_or_init(open).await.as_ref().map_err(Clone::clone)
+    }
+}
+
+async fn ask(stack: &str, link: &Link) -> Result<Daemon, String> {
+    let filters = HashMap::from([("label", vec![format!("{LABEL_STACK}={stack}")])]);
+    let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+    let (info, running) =
+        tokio::try_join!(link.docker.info(), link.docker.list_containers(Some(options))).map_err(|e| one_line(&e))?;
+    let prefix = format!("{stack}_");
+    let mut running: Vec<_> = running;
+    // Where an old container is still stopping, the newest one is meant.
+    running.sort_by_key(|container| container.created);
+    let named = running.into_iter().filter_map(|container| {
+        let service = container.labels?.remove(LABEL_SERVICE)?;
+        Some((service.strip_prefix(&prefix)?.to_owned(), container.id?))
+    });
+    Ok(Daemon { info, containers: named.collect() })
+}
