@@ -1,9 +1,10 @@
 //! Runs the real binary where nothing of this machine shows: an empty environment, a home and a working folder of its own,
 //! no terminal, a fixed width. What it prints is redacted to what is the same on every machine and at any time.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use regex::Regex;
@@ -15,8 +16,7 @@ pub struct Place {
     work: TempDir,
 }
 
-/// What one run did; it is for asserting.
-#[must_use]
+/// What one run did.
 pub struct Run {
     command: String,
     /// Exit code; `None` after a signal.
@@ -45,7 +45,27 @@ impl Place {
         self.work.path()
     }
 
+    /// Content of every file below a folder of the working folder, by path.
+    pub fn files(&self, folder: &str) -> BTreeMap<PathBuf, String> {
+        let root = self.work.path().join(folder);
+        let mut found = BTreeMap::new();
+        let mut left = vec![root.clone()];
+        while let Some(folder) = left.pop() {
+            for entry in fs::read_dir(&folder).expect("reads a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    left.push(path);
+                } else {
+                    let name = path.strip_prefix(&root).expect("below the folder").to_owned();
+                    found.insert(name, fs::read_to_string(&path).expect("a text file"));
+                }
+            }
+        }
+        found
+    }
+
     /// Runs `pgclusterctl` with arguments as one would type them; none of them contains a blank.
+    #[must_use = "what it did is to be asserted"]
     pub fn run(&self, arguments: &str) -> Run {
         let output = Command::new(env!("CARGO_BIN_EXE_pgclusterctl"))
             .args(arguments.split_whitespace())

@@ -146,6 +146,63 @@ fn an_invalid_topology_exits_3() {
 }
 
 #[test]
+fn a_first_topology_is_valid_and_never_overwritten() {
+    let place = Place::new();
+    let run = place.run("new --hosts db1=10.0.0.10,db2=10.0.0.11,db3=10.0.0.12 --shards 2").exits(0);
+    assert!(run.stderr.contains("pgclusterctl init"), "the next command is not named: {run}");
+    place.run("topology check").exits(0);
+    let shown = place.run("topology show").exits(0);
+    assert!(shown.stdout.contains("db3") && shown.stdout.contains("worker-2-2"), "{shown}");
+
+    let read = || std::fs::read_to_string(place.work().join("topology.toml")).expect("was written");
+    let before = read();
+    let again = place.run("new --shards 0").exits(6);
+    assert!(again.stderr.contains("--force"), "{again}");
+    assert_eq!(read(), before);
+    place.run("new --shards 0 --force").exits(0);
+    assert_ne!(read(), before);
+}
+
+#[test]
+fn rendering_twice_gives_the_same_files() {
+    let place = Place::new();
+    place.run("new").exits(0);
+    for folder in ["one", "two", "one"] {
+        place.run(&format!("render -o {folder}")).exits(0);
+    }
+    let one = place.files("one");
+    assert!(one.len() > 10, "only {} files", one.len());
+    assert_eq!(one, place.files("two"));
+}
+
+/// Nothing listens there: every command says which host, and what to look at.
+#[test]
+fn unreachable_hosts_exit_4() {
+    let place = Place::new();
+    place.run("new --hosts a=127.0.0.1,b=127.0.0.2,c=127.0.0.3").exits(0);
+    let path = place.work().join("topology.toml");
+    let text = std::fs::read_to_string(&path).expect("was written");
+    // tcpmux: assigned, and never used.
+    std::fs::write(&path, text.replace("[ssh]\n", "[ssh]\nport = 1\n")).expect("writes the file");
+    for command in
+        ["status", "health", "init", "up --yes", "password", "psql", "logs worker-1-1", "switchover --coordinator --yes"]
+    {
+        let run = place.run(command).exits(4);
+        assert!(run.stderr.contains("a: cannot connect to 127.0.0.1:1") && run.stderr.contains("hint: "), "{run}");
+    }
+}
+
+#[test]
+fn without_docker_labs_and_images_exit_4() {
+    let place = Place::new();
+    place.run("new").exits(0);
+    for command in ["lab up", "lab status", "lab down", "lab kill host1", "image build"] {
+        let run = place.run(command).exits(4);
+        assert!(run.stderr.contains("no Docker engine answers at unix:///nonexistent/docker.sock"), "{run}");
+    }
+}
+
+#[test]
 fn completions_know_every_command() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
