@@ -40,6 +40,9 @@ async fn interrupted(context: &Context) -> Exit {
         context.interrupt.ask();
         context.ui.note("Interrupted: finishing the current step. Press Ctrl-C again to stop at once.");
     }
+    // Bars would be drawn over the line that follows.
+    let _ = context.ui.progress().clear();
+    context.ui.progress().set_draw_target(indicatif::ProgressDrawTarget::hidden());
     eprintln!("interrupted");
     Exit::Interrupted
 }

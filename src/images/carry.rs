@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::error::{ImageError, file};
 use super::local::failed;
 use super::spool::Spool;
-use super::survey;
+use super::survey::{self, outcome};
 use crate::observe::model::Probe;
 use crate::output::progress::style;
 use crate::output::{Ui, table};
@@ -112,25 +112,6 @@ async fn send(ui: &Ui, link: &Link, spool: &Spool, names: &[String]) -> Result<R
     Ok(received)
 }
 
-/// A row keeps the whole chain of causes: the last one is usually the one that helps.
-pub fn outcome<T>(place: &str, result: Result<T, impl std::error::Error>) -> Probe<T> {
-    let error = match result {
-        Ok(value) => return Probe::Known(value),
-        Err(error) => error,
-    };
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    Probe::fail(place, text)
-}
-
 /// Takes what an engine says while it loads, to the end.
 async fn load<T>(answers: impl Stream<Item = Result<T, bollard::errors::Error>>) -> Result<(), bollard::errors::Error> {
     let mut answers = std::pin::pin!(answers);
@@ -150,17 +131,21 @@ struct Meter {
 
 impl Meter {
     fn start(ui: &Ui, host: &HostName, spool: Spool) -> Self {
-        let bar = ui.progress().add(ProgressBar::no_length());
-        bar.set_prefix(host.to_string());
-        bar.set_style(style("{prefix} {bar:32} {bytes} of {total} {bytes_per_sec} {eta} {msg}").with_key(
-            "total",
-            |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-                let _ = match state.len() {
-                    Some(length) => write!(out, "{}", table::bytes(length)),
-                    None => write!(out, "…"),
-                };
-            },
-        ));
+        // Both are unknown until the archive is complete.
+        let total = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = state.len().map(|length| write!(out, "of {}", table::bytes(length)));
+        };
+        let rest = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = state.len().map(|_| write!(out, "{} s left", state.eta().as_secs()));
+        };
+        let bar = ProgressBar::no_length().with_prefix(host.to_string()).with_message("waiting for the export").with_style(
+            style("{prefix} {bar:32} {bytes} {total} {bytes_per_sec} {rest} {msg}")
+                .with_key("total", total)
+                .with_key("rest", rest),
+        );
+        let bar = ui.progress().add(bar);
+        // Without a tick nothing is drawn before the first byte.
+        bar.tick();
         let (alive, mut gone) = watch::channel(());
         let watched = bar.clone();
         tokio::spawn(async move {
@@ -180,7 +165,9 @@ impl Meter {
             .inspect(move |chunk| {
                 if let Ok(chunk) = chunk {
                     bar.inc(chunk.len() as u64);
-                    sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    if sent.fetch_add(chunk.len() as u64, Ordering::Relaxed) == 0 {
+                        bar.set_message("");
+                    }
                 }
             })
             .chain(futures_util::stream::poll_fn(move |_| {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::carry::{Received, carry, outcome};
+use super::carry::{Received, carry};
 use super::error::ImageError;
 use super::local::{self, LocalError, failed};
 use super::recipe::{self, Needed};
 use super::registry;
-use super::survey::{Fingerprint, Presence, Presences, compare, fingerprints, survey};
+use super::survey::{Fingerprint, Presence, Presences, compare, fingerprints, outcome, survey};
 use crate::observe::model::Probe;
 use crate::output::Ui;
 use crate::remote::fleet::Fleet;

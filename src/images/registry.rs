@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 
-use super::carry::{Received, outcome};
+use super::carry::Received;
 use super::error::ImageError;
 use super::recipe::Needed;
+use super::survey::{outcome, unreachable};
 use super::tool;
 use crate::observe::model::Probe;
 use crate::output::{Step, Ui};
@@ -40,7 +41,7 @@ pub async fn pull(ui: &Ui, fleet: &Fleet, names: &[String]) -> BTreeMap<HostName
     let pulls =
         fleet.links().map(|link| async move { (link.host.clone(), outcome(link.host.as_str(), pull_on(link, names).await)) });
     let mut pulled: BTreeMap<_, _> = join_all(pulls).await.into_iter().collect();
-    pulled.extend(fleet.failures().map(|(host, error)| (host.clone(), Probe::fail(host.as_str(), error))));
+    pulled.extend(unreachable(fleet));
     step.done("");
     pulled
 }

@@ -100,7 +100,7 @@ pub async fn survey(fleet: &Fleet, names: &[String], here: &BTreeMap<String, Fin
     let asked = fleet.links().map(|link| async move {
         let answer = match timeout(ANSWER_WITHIN, fingerprints(&link.docker, names)).await {
             Ok(Ok(there)) => Probe::Known(compare(names, &there, here)),
-            Ok(Err(error)) => Probe::fail(link.host.as_str(), error),
+            Ok(Err(error)) => outcome(link.host.as_str(), Err(error)),
             Err(_) => {
                 Probe::fail(link.host.as_str(), format!("its engine gave no answer within {} s", ANSWER_WITHIN.as_secs()))
             }
@@ -108,8 +108,33 @@ pub async fn survey(fleet: &Fleet, names: &[String], here: &BTreeMap<String, Fin
         (link.host.clone(), answer)
     });
     let mut seen: Presences = join_all(asked).await.into_iter().collect();
-    seen.extend(fleet.failures().map(|(host, error)| (host.clone(), Probe::fail(host.as_str(), error))));
+    seen.extend(unreachable(fleet));
     seen
+}
+
+/// A row for every host that could not be connected to.
+pub fn unreachable<T>(fleet: &Fleet) -> impl Iterator<Item = (HostName, Probe<T>)> {
+    fleet.failures().map(|(host, error)| (host.clone(), outcome(host.as_str(), Err(error))))
+}
+
+/// A result as a row's content. An error keeps its whole chain of causes: the last one is usually the one that helps.
+pub fn outcome<T>(place: &str, result: Result<T, impl std::error::Error>) -> Probe<T> {
+    let error = match result {
+        Ok(value) => return Probe::Known(value),
+        Err(error) => error,
+    };
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    // The row says where; most errors of hosts say it too.
+    Probe::fail(place, text.strip_prefix(&format!("{place}: ")).unwrap_or(&text))
 }
 
 /// One engine's images beside this machine's.
@@ -133,6 +158,15 @@ mod tests {
     fn the_same_layers_are_the_same_image_whatever_the_id() {
         let (here, there) = (image("aa", &["1", "2"]), image("bb", &["1", "2"]));
         assert_eq!(Presence::of(Some(&there), Some(&here)), Presence::Present { size_bytes: 7 });
+    }
+
+    #[test]
+    fn a_row_names_its_place_once_and_the_last_cause() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("host1: cannot connect")]
+        struct Outer(#[source] std::io::Error);
+        let probe = outcome::<()>("host1", Err(Outer(std::io::Error::other("no route to host"))));
+        assert_eq!(probe.failed().expect("failed").to_string(), "host1: cannot connect: no route to host");
     }
 
     #[test]
