@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 
 use super::carry::Received;
 use super::error::ImageError;
+use super::local::{self, failed};
 use super::recipe::Needed;
-use super::survey::{outcome, unreachable};
+use super::survey::{fingerprints, outcome, unreachable};
 use super::tool;
 use crate::observe::model::Probe;
 use crate::output::{Step, Ui};
@@ -16,23 +17,27 @@ use crate::remote::fleet::{Fleet, Link};
 use crate::remote::ssh::SshError;
 use crate::topology::HostName;
 
-/// Tags and pushes what was built here; images that the topology names itself are in their registry already. Uses the logins of
-/// the `docker` command. Returns the names that were pushed.
-pub async fn publish(ui: &Ui, images: &[Needed]) -> Result<Vec<String>, ImageError> {
-    let mut published = Vec::new();
-    for image in images {
-        let Some(recipe) = image.recipe.as_ref().filter(|recipe| recipe.tag != image.name) else { continue };
-        let doing = format!("pushing {}", image.name);
+/// Tags and pushes what was built here, with the logins of the `docker` command. Images that the topology names itself are in
+/// their registry already, and what was not built here may be there too: the hosts will tell.
+pub async fn publish(ui: &Ui, images: &[Needed]) -> Result<(), ImageError> {
+    let ours = || images.iter().filter_map(|image| Some((&image.name, &image.recipe.as_ref()?.tag)));
+    let tags: Vec<String> = ours().map(|(_, tag)| tag.clone()).collect();
+    let here = fingerprints(&local::connect().await?, &tags).await.map_err(failed("inspect images"))?;
+    for (name, tag) in ours() {
+        if !here.contains_key(tag) {
+            ui.note(format!("{tag} is not on this machine; the hosts get what the registry has as {name}"));
+            continue;
+        }
+        let doing = format!("pushing {name}");
         let step = Step::start(ui, doing.clone());
-        for arguments in [["tag", &recipe.tag, &image.name].as_slice(), ["push", &image.name].as_slice()] {
+        for arguments in [["tag", tag, name].as_slice(), ["push", name].as_slice()] {
             let mut command = tool::docker();
             command.args(arguments);
             tool::run(&step, &doing, "image-push", command).await?;
         }
         step.done("");
-        published.push(image.name.clone());
     }
-    Ok(published)
+    Ok(())
 }
 
 /// Lets every host pull, all at once and with the logins of its own `docker` command. A host that fails does not stop the others.
