@@ -112,6 +112,7 @@ fn apply(action: &Action, topology: &Topology, artifacts: &Artifacts, seen: &mut
                     image: service.image.clone(),
                     replicas: 1,
                     configs: service.configs.clone(),
+                    task_hash: service.hash.clone(),
                     task_state: "running".into(),
                     task_node: format!("node-{}", service.host),
                     task_error: String::new(),

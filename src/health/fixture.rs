@@ -241,6 +241,7 @@ fn swarm_facts(topology: &Topology) -> SwarmFacts {
             image: "image".into(),
             replicas: 1,
             configs: Vec::new(),
+            task_hash: "h".into(),
             task_state: "running".into(),
             task_node: format!("node-{host}"),
             task_error: String::new(),

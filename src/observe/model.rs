@@ -192,6 +192,9 @@ pub struct ServiceFacts {
     pub replicas: u64,
     /// Names of the configs that the current spec mounts.
     pub configs: Vec<String>,
+    /// Label `pgclusterctl.hash` of the newest task that should run: the definition it was made from, which is the service's
+    /// former one until an update has reached it. Empty when there is no task.
+    pub task_hash: String,
     /// State of the newest task that should run, e.g. `running`, `pending`, `rejected`; `none` when there is none.
     pub task_state: String,
     /// That task's node id.

@@ -119,6 +119,7 @@ fn named(service: Service, prefix: &str, tasks: &[Task]) -> Option<(String, Serv
             .and_then(|count| u64::try_from(count).ok())
             .unwrap_or_default(),
         configs: container.configs.unwrap_or_default().into_iter().filter_map(|c| c.config_name).collect(),
+        task_hash: task.and_then(task_hash).unwrap_or_default(),
         task_state: status.state.map_or_else(|| "none".to_owned(), |s| s.to_string()),
         task_node: task.and_then(|t| t.node_id.clone()).unwrap_or_default(),
         task_error: status.err.unwrap_or_default(),
@@ -127,6 +128,10 @@ fn named(service: Service, prefix: &str, tasks: &[Task]) -> Option<(String, Serv
         id,
     };
     Some((name, facts))
+}
+
+fn task_hash(task: &Task) -> Option<String> {
+    task.spec.as_ref()?.container_spec.as_ref()?.labels.as_ref()?.get(LABEL_HASH).cloned()
 }
 
 /// The task that should run, the newest first: after an update the old one is still listed as shut down.

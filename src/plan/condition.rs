@@ -117,7 +117,7 @@ fn running(service: &MemberName, hash: Option<&String>, observed: &Observed) -> 
     if hash.is_some_and(|hash| *hash != facts.hash) {
         return Some(format!("{service} has its old definition"));
     }
-    if hash.is_some() && facts.update_state == "updating" {
+    if hash.is_some_and(|hash| *hash != facts.task_hash) || (hash.is_some() && facts.update_state == "updating") {
         return Some(format!("{service} is being updated"));
     }
     match facts.task_state.as_str() {

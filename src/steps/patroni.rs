@@ -64,17 +64,32 @@ pub enum HandOverError {
     Patroni(#[from] PatroniError),
 }
 
+/// How often a switchover is asked for that Patroni found impossible at that moment.
+const TRIES: usize = 4;
+/// Pause before it is asked again. A member whose container was replaced has another address, and its leader may not reach it
+/// for a few seconds more: Docker's DNS and the overlay's neighbour tables take that long.
+const AGAIN: Duration = Duration::from_secs(3);
+/// HTTP status with which Patroni says that a switchover was begun and did not come about. The leader is still the same.
+const FAILED: u16 = 503;
+
 /// Asks Patroni to make `candidate` the leader in the place of `leader`, which may be empty in an unplanned change.
 ///
 /// Any member passes the request on. The candidate is asked first: it is the one that is surely well. The old leader is
-/// asked when that fails without an answer; an answer, also a no, is final.
+/// asked when that fails without an answer; a request that is refused is not repeated.
 pub async fn hand_over(world: World<'_>, leader: &str, candidate: &str, occasion: Occasion) -> Result<(), HandOverError> {
-    let first = ask(world, candidate, leader, candidate, occasion).await;
-    match first {
-        Ok(()) => Ok(()),
-        Err(HandOverError::Patroni(PatroniError::Rejected { .. })) => first,
-        Err(_) if leader.is_empty() => first,
-        Err(_) => ask(world, leader, leader, candidate, occasion).await,
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let first = ask(world, candidate, leader, candidate, occasion).await;
+        match first {
+            Ok(()) => return Ok(()),
+            Err(HandOverError::Patroni(PatroniError::Rejected { status: FAILED, .. })) if tries < TRIES => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(HandOverError::Patroni(PatroniError::Rejected { .. })) => return first,
+            Err(_) if leader.is_empty() => return first,
+            Err(_) => return ask(world, leader, leader, candidate, occasion).await,
+        }
     }
 }
 

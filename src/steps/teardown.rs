@@ -109,12 +109,12 @@ async fn containers(world: World<'_>, link: &Link) -> Result<Vec<ContainerSummar
 }
 
 async fn volumes_of(world: World<'_>, link: &Link) -> Result<Vec<Volume>, StepError> {
-    let options = ListVolumesOptionsBuilder::default().filters(&of_stack(world)).build();
+    let options = ListVolumesOptionsBuilder::default().filters(&of_cluster(world)).build();
     let listed = link.docker.list_volumes(Some(options)).await.map_err(|e| refused(link, "list volumes", e))?;
     Ok(listed.volumes.unwrap_or_default())
 }
 
-/// `docker stack deploy` labels services, containers and volumes with the stack's name.
+/// `docker stack deploy` labels services and containers with the stack's name.
 fn of_stack(world: World<'_>) -> HashMap<String, Vec<String>> {
     HashMap::from([("label".to_owned(), vec![format!("com.docker.stack.namespace={}", world.topology.name)])])
 }
