@@ -63,7 +63,7 @@ fn each(look: &Look<'_>, judge: impl Fn(&Group, &CitusFacts) -> Finding) -> Vec<
             let coordinators = crate::topology::GroupId::COORDINATOR;
             let asked = look.topology.group(coordinators).map(|g| look.leader(g).is_ok()).unwrap_or(false);
             let root = (!asked).then(|| format!("sql {coordinators}"));
-            vec![Finding::fail(CITUS, format!("unknown: {error}"), "see sql of the coordinator").following(root)]
+            vec![Finding::fail(CITUS, format!("unknown: {}", error.reason), "see sql of the coordinator").following(root)]
         }
     }
 }

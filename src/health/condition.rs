@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::look::SERVICES;
 use super::proxy::vip_holders;
 use super::{CheckResult, Look, Verdict};
 
@@ -13,6 +14,8 @@ use super::{CheckResult, Look, Verdict};
 pub enum Condition {
     /// Nothing failed.
     Healthy,
+    /// Nothing of it was deployed yet.
+    Absent,
     /// Clients are served, but a promise is broken or redundancy is lost.
     Degraded,
     /// Clients cannot write, or not to every shard.
@@ -25,6 +28,7 @@ impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Healthy => "healthy",
+            Self::Absent => "absent",
             Self::Degraded => "degraded",
             Self::Down => "down",
             Self::Unknown => "unknown",
@@ -38,6 +42,8 @@ pub fn judge(look: &Look<'_>, results: &[CheckResult]) -> (Condition, Vec<String
     let leaderless = |r: &&CheckResult| r.id == "leader" && failed(r);
     let condition = if !results.iter().any(|r| failed(&r)) {
         Condition::Healthy
+    } else if look.undeployed().is_some() {
+        Condition::Absent
     } else if look.observed.patroni.known().is_none() {
         Condition::Unknown
     } else if results.iter().any(|r| leaderless(&r)) || unreachable_by_clients(look) {
@@ -63,6 +69,7 @@ fn reason(result: &CheckResult) -> String {
     let finding = &result.finding;
     match result.id {
         "host" => format!("{} does not answer", finding.subject),
+        "service" if finding.subject == SERVICES => "none of its services is deployed".into(),
         _ => format!("{}: {}", finding.subject, finding.evidence),
     }
 }
@@ -93,6 +100,14 @@ mod tests {
         let (topology, mut observed) = fixture::healthy();
         fixture::hold_vip(&mut observed, &[]);
         assert_eq!(diagnose(&topology, &observed).condition, Condition::Down);
+    }
+
+    #[test]
+    fn before_it_is_deployed_a_cluster_is_absent_for_one_reason() {
+        let (topology, observed) = fixture::undeployed();
+        let diagnosis = diagnose(&topology, &observed);
+        assert_eq!(diagnosis.condition, Condition::Absent);
+        assert_eq!(diagnosis.reasons, ["none of its services is deployed"]);
     }
 
     #[test]

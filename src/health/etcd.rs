@@ -31,7 +31,7 @@ pub fn quorum(look: &Look<'_>) -> Vec<Finding> {
     } else {
         format!("{agreeing} of {all} members follow one leader; no answer from {silent_names}")
     };
-    let lost = look.lost_with(silent.iter().map(|m| &m.host));
+    let lost = look.lost_with(silent.iter().map(|m| &m.host)).or_else(|| look.undeployed());
     let finding = if agreeing < needed {
         let remedy = format!("bring {silent_names} back: without {needed} of {all} no leader is elected and none is kept");
         Finding::fail(ETCD, evidence, remedy).following(lost)
@@ -74,6 +74,11 @@ pub fn space(look: &Look<'_>) -> Vec<Finding> {
             _ => Finding::fail(&member.name, evidence, remedy),
         }
     })
+}
+
+/// Whether [`quorum`] fails.
+pub fn has_no_quorum(look: &Look<'_>) -> bool {
+    quorum(look).iter().any(|finding| finding.verdict == super::Verdict::Fail)
 }
 
 /// A member's own answer.

@@ -76,6 +76,15 @@ pub fn blind(topology: &Topology) -> Observed {
     }
 }
 
+/// Prepared hosts on which nothing was deployed yet.
+pub fn undeployed() -> (Topology, Observed) {
+    let (topology, seen) = healthy();
+    let mut observed = Observed { hosts: seen.hosts, swarm: seen.swarm, ..blind(&topology) };
+    known(&mut observed.swarm).services.clear();
+    hold_vip(&mut observed, &[]);
+    (topology, observed)
+}
+
 /// What is seen some seconds after a host was lost: Patroni has moved every leader that stood there to the next member.
 pub fn lose_host(topology: &Topology, observed: &mut Observed, name: &str) {
     let why = "connection timed out after 2 s";
@@ -355,6 +364,7 @@ fn proxy_facts(topology: &Topology, holds_vip: bool) -> ProxyFacts {
         backends: BTreeMap::from([
             ("poolers".into(), topology.proxies.iter().map(|p| (format!("pgbouncer-{}", p.ordinal), "UP".into())).collect()),
             ("coordinator_leader".into(), servers(|i| i == 0)),
+            ("leader_for_reads".into(), servers(|i| i == 0)),
             ("standbys".into(), servers(|i| i > 0)),
         ]),
         sessions: 4,

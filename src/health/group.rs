@@ -13,9 +13,10 @@ pub fn keys(look: &Look<'_>) -> Vec<Finding> {
             Finding::pass(KEYS, format!("{} groups with {members} members", groups.len()))
         }
         Probe::Failed(error) => {
-            let hosts = look.topology.etcd.iter().map(|m| &m.host);
-            Finding::fail(KEYS, format!("unknown: {error}"), "see etcd-quorum; before the first `up` there is nothing to read")
-                .following(look.lost_with(hosts))
+            let lost = look.lost_with(look.topology.etcd.iter().map(|m| &m.host));
+            let quorum = || super::etcd::has_no_quorum(look).then(|| format!("etcd-quorum {KEYS}"));
+            Finding::fail(KEYS, format!("unknown: {}", error.reason), "see etcd-quorum")
+                .following(lost.or_else(|| look.undeployed()).or_else(quorum))
         }
     };
     vec![finding]
@@ -25,7 +26,7 @@ pub fn keys(look: &Look<'_>) -> Vec<Finding> {
 pub fn leader(look: &Look<'_>) -> Vec<Finding> {
     if let Some(error) = look.observed.patroni.failed() {
         let unknown = |group: &Group| {
-            Finding::fail(group.id, format!("unknown: {error}"), "see patroni-keys")
+            Finding::fail(group.id, format!("unknown: {}", error.reason), "see patroni-keys")
                 .following(Some(format!("patroni-keys {KEYS}")))
         };
         return look.topology.groups.iter().map(unknown).collect();

@@ -27,14 +27,11 @@ pub fn is_primary(role: &str) -> bool {
     matches!(role, "primary" | "master")
 }
 
-/// What [`list`] says of an empty list.
-pub const NONE: &str = "none";
-
 /// `a`, `a and b`, `a, b and c`.
 pub fn list<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|i| i.to_string()).collect();
     match items.as_slice() {
-        [] => NONE.into(),
+        [] => "none".into(),
         [one] => one.clone(),
         [init @ .., last] => format!("{} and {last}", init.join(", ")),
     }
@@ -66,6 +63,18 @@ impl<'a> Look<'a> {
         first
     }
 
+    /// The root to follow from when nothing of the cluster was deployed yet, or its Swarm was never made.
+    pub fn undeployed(&self) -> Option<String> {
+        let facts = self.topology.hosts.iter().map(|h| self.host(&h.name));
+        match &self.observed.swarm {
+            Probe::Known(swarm) if swarm.services.is_empty() => Some(format!("service {SERVICES}")),
+            Probe::Failed(_) if facts.into_iter().all(|f| f.is_ok_and(|f| f.swarm.state == "inactive")) => {
+                Some(format!("swarm-quorum {SWARM}"))
+            }
+            _ => None,
+        }
+    }
+
     /// Patroni's keys of a group, or why they are unknown.
     pub fn group(&self, group: &Group) -> Result<&'a GroupState, ProbeError> {
         match &self.observed.patroni {
@@ -88,7 +97,7 @@ impl<'a> Look<'a> {
     /// Judges each group by Patroni's keys. Where no key could be read, one finding for all groups says so.
     pub fn each_group(&self, mut judge: impl FnMut(&'a Group, &'a GroupState) -> Vec<Finding>) -> Vec<Finding> {
         if let Some(error) = self.observed.patroni.failed() {
-            let evidence = format!("unknown: {error}");
+            let evidence = format!("unknown: {}", error.reason);
             return vec![
                 Finding::warn("all groups", evidence, "see patroni-keys").following(Some(format!("patroni-keys {KEYS}"))),
             ];
@@ -124,6 +133,10 @@ impl<'a> Look<'a> {
 
 /// Subject of `patroni-keys`.
 pub const KEYS: &str = "etcd";
+/// Subject of the checks that concern the Swarm as a whole.
+pub const SWARM: &str = "swarm";
+/// Subject of `service` when none is there.
+pub const SERVICES: &str = "all services";
 
 fn missing(target: &str) -> ProbeError {
     fault(target, "was not asked")

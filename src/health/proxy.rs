@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::look::{NONE, list};
+use super::look::list;
 use super::{Finding, Look};
 use crate::observe::model::{Probe, ProxyFacts};
 use crate::topology::MemberName;
@@ -11,8 +11,9 @@ use crate::topology::model::Proxy;
 /// Servers of a backend with their status.
 type Servers = BTreeMap<String, String>;
 
-/// Servers so named stand in for a backend's own: `haproxy.cfg.tera` lists the leader among the standbys under this prefix.
-const STAND_IN: &str = "leader-";
+/// The backend of reads, and the one that takes its place while it has no server: names of `haproxy.cfg.tera`.
+const STANDBYS: &str = "standbys";
+const STAND_IN: &str = "leader_for_reads";
 
 /// Every HAProxy answers, and each of its backends has a server.
 pub fn backends(look: &Look<'_>) -> Vec<Finding> {
@@ -22,26 +23,25 @@ pub fn backends(look: &Look<'_>) -> Vec<Finding> {
             Ok(facts) => facts,
             Err(reason) => {
                 return Finding::fail(&name, format!("unknown: {reason}"), format!("pgclusterctl logs {name}"))
-                    .following(look.lost_with([&proxy.host]));
+                    .following(look.lost_with([&proxy.host]).or_else(|| look.undeployed()));
             }
         };
         if facts.backends.is_empty() {
             return Finding::fail(&name, "has no backends", "run `pgclusterctl up`");
         }
-        let bare = |stands_in: bool| {
-            let is = move |servers: &Servers| own(servers).0 == 0 && stand_in_up(servers) == stands_in;
-            list(facts.backends.iter().filter(|(_, servers)| is(servers)).map(|(backend, _)| backend))
-        };
-        if bare(false) != NONE {
-            let evidence = format!("no server is up in {}", bare(false));
+        let up = |backend: &str| facts.backends.get(backend).map_or(0, |servers| servers_up(servers).0);
+        let mut empty: Vec<&str> = facts.backends.keys().map(String::as_str).filter(|backend| up(backend) == 0).collect();
+        let by_leader = up(STANDBYS) == 0 && up(STAND_IN) > 0;
+        empty.retain(|backend| !(by_leader && *backend == STANDBYS));
+        if !empty.is_empty() {
+            let evidence = format!("no server is up in {}", list(empty));
             return Finding::fail(&name, evidence, format!("see leader; then `pgclusterctl logs {name}`"));
         }
-        if bare(true) != NONE {
-            let evidence = format!("no server of {} is up, the leader serves instead", bare(true));
-            return Finding::warn(&name, evidence, "bring a standby back; see redundancy");
+        if by_leader {
+            return Finding::warn(&name, "no standby is up, the leader serves reads", "bring a standby back; see redundancy");
         }
         let counts = facts.backends.iter().map(|(backend, servers)| {
-            let (up, all) = own(servers);
+            let (up, all) = servers_up(servers);
             format!("{backend} {up}/{all}")
         });
         Finding::pass(&name, format!("servers up: {}", list(counts)))
@@ -68,7 +68,8 @@ pub fn vip(look: &Look<'_>) -> Vec<Finding> {
             address,
             "no host holds it: clients cannot connect",
             "pgclusterctl logs keepalived-1: which part of the local path fails its script",
-        ),
+        )
+        .following(look.undeployed()),
         ([], false) => {
             let remedy = "bring a proxy host back; `pgclusterctl logs keepalived-1` on those that answer";
             Finding::fail(address, format!("no host that answers holds it; unknown: {unseen}"), remedy)
@@ -105,14 +106,9 @@ pub fn facts<'a>(look: &Look<'a>, proxy: &Proxy) -> Result<&'a ProxyFacts, Strin
     }
 }
 
-/// How many of a backend's own servers are up, and how many there are.
-pub fn own(servers: &Servers) -> (usize, usize) {
-    let own = || servers.iter().filter(|(name, _)| !name.starts_with(STAND_IN));
-    (own().filter(|(_, status)| is_up(status)).count(), own().count())
-}
-
-fn stand_in_up(servers: &Servers) -> bool {
-    servers.iter().any(|(name, status)| name.starts_with(STAND_IN) && is_up(status))
+/// How many servers of a backend are up, and how many there are.
+pub fn servers_up(servers: &Servers) -> (usize, usize) {
+    (servers.values().filter(|status| is_up(status)).count(), servers.len())
 }
 
 /// HAProxy writes `UP`, and `UP 1/3` while a change is on its way.
@@ -150,9 +146,8 @@ mod tests {
     #[test]
     fn without_standbys_the_leader_serves_reads_which_warns() {
         let alone = |o: &mut Observed| {
-            let standbys = fixture::proxy(o, "haproxy-1").backends.get_mut("standbys").expect("a backend");
-            standbys.values_mut().for_each(|s| *s = "DOWN".into());
-            standbys.insert("leader-coordinator-1".into(), "UP".into());
+            let backends = &mut fixture::proxy(o, "haproxy-1").backends;
+            backends.get_mut(STANDBYS).expect("a backend").values_mut().for_each(|s| *s = "DOWN".into());
         };
         assert_eq!(verdict_of(&with(alone, backends), "haproxy-1"), Verdict::Warn);
     }

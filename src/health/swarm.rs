@@ -2,24 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use super::look::list;
+use super::look::{SERVICES, SWARM, list};
 use super::{Finding, Look, Verdict};
 use crate::observe::model::{NodeFacts, Probe, SwarmFacts};
 use crate::templates::artifacts::LABEL_HOST;
 use crate::topology::HostName;
 use crate::topology::model::Host;
 
-/// Subject of the checks that concern the Swarm as a whole.
-const SWARM: &str = "swarm";
-
 /// A majority of the managers is reachable; all of them are.
 pub fn quorum(look: &Look<'_>) -> Vec<Finding> {
     let facts = match &look.observed.swarm {
         Probe::Known(facts) => facts,
         Probe::Failed(error) => {
+            if look.undeployed().is_some() {
+                return vec![Finding::fail(
+                    SWARM,
+                    "the hosts are in no Swarm",
+                    "run `pgclusterctl init`, then `pgclusterctl up`",
+                )];
+            }
             let remedy = "bring a majority of the managers back; `pgclusterctl init` completes a half-made Swarm";
             let hosts = look.topology.hosts.iter().map(|h| &h.name);
-            return vec![Finding::fail(SWARM, format!("unknown: {error}"), remedy).following(look.lost_with(hosts))];
+            return vec![Finding::fail(SWARM, format!("unknown: {}", error.reason), remedy).following(look.lost_with(hosts))];
         }
     };
     let managers: Vec<&NodeFacts> = facts.nodes.values().filter(|n| n.manager.is_some()).collect();
@@ -72,6 +76,9 @@ pub fn services(look: &Look<'_>) -> Vec<Finding> {
     };
     let labels: BTreeMap<&str, &str> =
         facts.nodes.iter().filter_map(|(id, node)| Some((id.as_str(), node.labels.get(LABEL_HOST)?.as_str()))).collect();
+    if look.undeployed().is_some() {
+        return vec![Finding::fail(SERVICES, "none is deployed", "run `pgclusterctl up`")];
+    }
     let judge = |(name, host): (String, &HostName)| {
         let lost = look.lost_with([host]);
         let Some(service) = facts.services.get(&name) else {
@@ -116,7 +123,7 @@ pub fn by_label(facts: &SwarmFacts) -> BTreeMap<&str, &NodeFacts> {
 }
 
 fn unknown(look: &Look<'_>) -> Finding {
-    let reason = look.observed.swarm.failed().map(ToString::to_string).unwrap_or_default();
+    let reason = look.observed.swarm.failed().map(|e| e.reason.clone()).unwrap_or_default();
     Finding::new(Verdict::Warn, SWARM, format!("unknown: {reason}"), "see swarm-quorum")
         .following(Some(format!("swarm-quorum {SWARM}")))
 }
@@ -169,6 +176,12 @@ mod tests {
         assert_eq!(verdict_of(&drained, "host2"), Verdict::Warn);
         let bare = with(|f| f.nodes.get_mut("node-host2").expect("node").labels.clear(), nodes);
         assert_eq!(verdict_of(&bare, "host2"), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_cluster_that_was_never_deployed_says_so_once() {
+        let findings = with(|f| f.services.clear(), services);
+        assert_eq!((findings.len(), findings[0].verdict), (1, Verdict::Fail));
     }
 
     #[test]

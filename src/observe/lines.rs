@@ -107,7 +107,7 @@ impl<'a> Lines<'a> {
     pub async fn container(&self, service: &str) -> Result<Container, String> {
         let host = self.places.get(service).ok_or_else(|| format!("the topology has no {service}"))?;
         let daemon = self.daemon(host).await?;
-        let id = daemon.containers.get(service).ok_or_else(|| format!("{service} does not run on {host}"))?;
+        let id = daemon.containers.get(service).ok_or_else(|| format!("does not run on {host}"))?;
         let link = self.link(host)?;
         Ok(Container { docker: link.docker.clone(), host: host.clone(), name: service.to_owned(), id: id.clone() })
     }
@@ -126,7 +126,7 @@ impl<'a> Lines<'a> {
     pub async fn session(&self, group: GroupId, leader: &str) -> Result<&Session, String> {
         let cell = self.sessions.get(&group).ok_or_else(|| format!("the topology has no {group}"))?;
         let open = || async {
-            let container = self.container(leader).await?;
+            let container = self.container(leader).await.map_err(|reason| format!("{leader}: {reason}"))?;
             let citus = self.topology.citus.is_some() && group.is_coordinator();
             let database = if citus { self.topology.database.as_str() } else { MAINTENANCE };
             let connected = match sql::connect_to(&container, database).await {

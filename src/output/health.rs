@@ -156,6 +156,7 @@ pub fn tone_of(verdict: Verdict) -> Tone {
 pub fn condition(cluster: &str, condition: Condition, ui: &Ui) -> String {
     let (verb, tone) = match condition {
         Condition::Healthy => ("is", Tone::Good),
+        Condition::Absent => ("is", Tone::Odd),
         Condition::Degraded => ("is", Tone::Odd),
         Condition::Down => ("is", Tone::Bad),
         Condition::Unknown => ("cannot be seen, its condition is", Tone::Bad),

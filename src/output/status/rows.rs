@@ -210,6 +210,10 @@ fn member_row(look: &Look<'_>, group: &Group, member: &Member) -> MemberRow {
     };
     let state = match look.group(group) {
         Ok(state) => state,
+        // Why, is told once, among the problems.
+        Err(_) if look.observed.patroni.known().is_none() => {
+            return MemberRow { reason: lost.unwrap_or_else(|| "etcd cannot be read".into()), ..row };
+        }
         Err(error) => return MemberRow { reason: lost.unwrap_or(error.reason), ..row },
     };
     let Some(own) = state.members.get(name) else {
@@ -345,7 +349,7 @@ pub fn proxies(look: &Look<'_>) -> Vec<ProxyRow> {
         let reason = why(look, &proxy.host, facts.as_ref().err().cloned());
         let facts = facts.ok();
         let backends = facts.iter().flat_map(|f| &f.backends).map(|(name, servers)| {
-            let (up, total) = proxy_checks::own(servers);
+            let (up, total) = proxy_checks::servers_up(servers);
             BackendRow { backend: name.clone(), up, total }
         });
         let vip = look.topology.network.vip.is_some() && look.host(&proxy.host).is_ok();
@@ -367,7 +371,7 @@ pub fn citus(look: &Look<'_>) -> Vec<CitusRow> {
         return Vec::new();
     }
     let facts = look.observed.citus.known();
-    let reason = look.observed.citus.failed().map(ToString::to_string).unwrap_or_default();
+    let reason = look.observed.citus.failed().map(|e| e.reason.clone()).unwrap_or_default();
     let row = |group: &Group| {
         let node = facts.and_then(|f| f.nodes.iter().find(|n| n.group == group.id && n.role == "primary"));
         let leader = leader_name(look.group(group).ok());

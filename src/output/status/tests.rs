@@ -64,6 +64,14 @@ fn a_host_lost() {
 }
 
 #[test]
+fn not_deployed_yet() {
+    let (topology, observed) = fixture::undeployed();
+    let text = show(&StatusReport::new(&topology, &observed, 0));
+    assert_fits(&text);
+    assert_snapshot!(text);
+}
+
+#[test]
 fn nobody_answers() {
     let (topology, _) = fixture::healthy();
     assert_snapshot!(show(&StatusReport::new(&topology, &fixture::blind(&topology), 0)));

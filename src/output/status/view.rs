@@ -3,12 +3,18 @@
 use comfy_table::Cell;
 
 use super::{CitusRow, EtcdRow, GroupRow, HostRow, MemberRow, ProxyRow, StatusReport};
+use crate::health::{Condition, Verdict};
 use crate::output::health::{condition, problems};
 use crate::output::table::{self, MISSING, UNKNOWN, align_right, bytes, millis, toned};
 use crate::output::ui::{Tone, Ui};
 
 /// The whole text.
 pub fn text(report: &StatusReport, ui: &Ui) -> String {
+    if report.condition == Condition::Absent && report.verbose == 0 {
+        // Of what is not there, nothing is to be told but how to make it.
+        let sections = [headline(report, ui), hosts(&report.hosts, 0, ui), problems(&report.problems, 0, ui)];
+        return sections.join("\n");
+    }
     let mut sections = vec![headline(report, ui), members(&report.members, ui)];
     if report.verbose > 0 {
         sections.push(groups(&report.groups, ui));
@@ -36,6 +42,10 @@ fn headline(report: &StatusReport, ui: &Ui) -> String {
             let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
             let (hosts, groups) = (count(report.hosts.len(), "host"), count(report.groups.len(), "group"));
             let members = count(report.members.len(), "member");
+            let warnings = report.problems.iter().filter(|p| p.finding.verdict == Verdict::Warn).count();
+            if warnings > 0 {
+                line += &format!(" with {}", ui.paint(Tone::Odd, &count(warnings, "warning")));
+            }
             line += &ui.paint(Tone::Faint, &format!(": {hosts}, {groups}, {members}{served}"));
         }
         [one] => line += &format!(": {one}"),
@@ -194,7 +204,10 @@ fn proxies(rows: &[ProxyRow], ui: &Ui) -> String {
     let mut table = table::table(&["proxy", "host", "vip", "backends up", "sessions", "state"]);
     align_right(&mut table, 4);
     for row in rows {
-        let backends: Vec<String> = row.backends.iter().map(|b| format!("{} {}/{}", b.backend, b.up, b.total)).collect();
+        // The leader is tried twice, for writes and as the stand-in for reads: once is enough here.
+        let shown = row.backends.iter().filter(|b| b.backend != "leader_for_reads");
+        let short = |name: &str| name.strip_prefix("coordinator_").unwrap_or(name).to_owned();
+        let backends: Vec<String> = shown.map(|b| format!("{} {}/{}", short(&b.backend), b.up, b.total)).collect();
         let empty: Vec<&str> = row.backends.iter().filter(|b| b.up == 0).map(|b| b.backend.as_str()).collect();
         table.add_row([
             plain(&row.proxy),
