@@ -52,7 +52,8 @@ impl Login<'_> {
             // that is never acknowledged.
             sockopt::set_socket_keepalive(&stream, true)?;
             let vanish_after = options.vanish_after;
-            let probe = (vanish_after / 4).max(Duration::from_secs(1));
+            // In whole seconds, as the kernel counts them.
+            let probe = Duration::from_secs((vanish_after.as_secs() / 5).max(1));
             sockopt::set_tcp_keepidle(&stream, probe)?;
             sockopt::set_tcp_keepintvl(&stream, probe)?;
             sockopt::set_tcp_keepcnt(&stream, 3)?;

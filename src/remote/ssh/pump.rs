@@ -200,6 +200,9 @@ impl Pump {
 
     /// Waits until something can be moved again.
     fn sleep(&mut self) -> Result<(), Broken> {
+        // sshd gathers small packets until the last one is acknowledged (Nagle) unless the session has run a command, and this
+        // side would delay that by 40 ms. The kernel forgets the wish now and then, so it is repeated.
+        let _ = rustix::net::sockopt::set_tcp_quickack(&self.socket, true);
         if !self.writable()? {
             // The local sides are left out: their data could not go anywhere, and would end the wait for ever.
             return self.wait_writable();
