@@ -11,7 +11,7 @@ use pgclusterctl::remote::ssh::{Ssh, SshError, SshOptions};
 use server::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const BIG: usize = 50 * 1024 * 1024;
+const MIB: usize = 1024 * 1024;
 
 async fn connect(server: &Server) -> Ssh {
     Ssh::connect(&server.target(), &SshOptions::default()).await.expect("a login")
@@ -51,7 +51,7 @@ async fn a_command_gives_status_output_and_errors() {
     assert_eq!(failed.to_string(), "host1: `echo no >&2; false` failed with status 1: no");
 
     // A command that never looks at its input must not keep the writer waiting.
-    let ignored = ssh.run("true", vec![0; 8 * 1024 * 1024]).await.expect("a run");
+    let ignored = ssh.run("true", vec![0; 8 * MIB]).await.expect("a run");
     assert!(ignored.success());
 }
 
@@ -69,7 +69,7 @@ async fn more_commands_than_sshd_allows_sessions_wait_for_their_turn() {
 }
 
 /// Several channels at once, in both directions, beside commands and small streams, with the session's keys renewed in between.
-async fn transfers(server: &Server) {
+async fn transfers(server: &Server, size: usize) {
     let ssh = connect(server).await;
     let echo = server.echo_socket();
     let started = Instant::now();
@@ -77,9 +77,9 @@ async fn transfers(server: &Server) {
     for n in 0..2u64 {
         let (ssh, echo) = (ssh.clone(), echo.clone());
         tasks.push(tokio::spawn(async move {
-            let data = noise(n, BIG);
+            let data = noise(n, size);
             let back = ssh.run("cat", data.clone()).await.expect("a run");
-            assert_eq!(back.stdout.len(), BIG, "cat {n}");
+            assert_eq!(back.stdout.len(), size, "cat {n}");
             assert!(back.stdout == data, "cat {n} came back altered");
             let up = ssh.run("sha256sum | cut -c1-64", data.clone()).await.expect("a run");
             assert_eq!(up.text(), digest(&data), "upload {n}");
@@ -94,7 +94,7 @@ async fn transfers(server: &Server) {
             let mut echoed = Vec::new();
             from.read_to_end(&mut echoed).await.expect("read");
             writer.await.expect("no panic");
-            assert_eq!(echoed.len(), BIG, "echo {n}");
+            assert_eq!(echoed.len(), size, "echo {n}");
             assert!(echoed == data, "echo {n} came back altered");
         }));
     }
@@ -112,17 +112,17 @@ async fn transfers(server: &Server) {
     for task in tasks {
         task.await.expect("no panic");
     }
-    println!("transfers: {} MiB in {:?}", 2 * 5 * BIG / 1024 / 1024, started.elapsed());
+    println!("transfers: {} MiB in {:?}", 2 * 5 * size / MIB, started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn big_transfers_both_ways_lose_nothing() {
-    transfers(&Server::start("")).await;
+    transfers(&Server::start(""), 50 * MIB).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_may_be_renewed_during_transfers() {
-    transfers(&Server::start("RekeyLimit 16M")).await;
+    transfers(&Server::start("RekeyLimit 4M"), 16 * MIB).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +141,7 @@ async fn back_pressure_holds_a_fast_sender() {
 
     let stuck = ssh.spawn("sleep 100").await.expect("a process");
     let (_from, mut to) = tokio::io::split(stuck.stream);
-    let chunk = vec![0; 1024 * 1024];
+    let chunk = vec![0; MIB];
     let flood = async {
         for _ in 0..64 {
             to.write_all(&chunk).await.expect("written");
