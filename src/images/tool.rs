@@ -72,12 +72,25 @@ async fn forward(stream: impl AsyncRead + Unpin, lines: mpsc::Sender<String>) {
     while matches!(stream.read_until(b'\n', &mut line).await, Ok(n) if n > 0) {
         // A progress bar of the program overwrites its line: what stands there last is what counts.
         let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end_matches(['\n', '\r']).rsplit('\r').next().unwrap_or_default().to_owned();
+        let text = without_colors(text.trim_end_matches(['\n', '\r']).rsplit('\r').next().unwrap_or_default());
         if lines.send(text).await.is_err() {
             return;
         }
         line.clear();
     }
+}
+
+/// The older builder paints what a build says on stderr, terminal or not: `ESC [ … letter`.
+fn without_colors(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        rest = after.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    plain.push_str(rest);
+    plain
 }
 
 /// Where a log is kept: `$XDG_STATE_HOME/pgclusterctl`, by default `~/.local/state/pgclusterctl`.
@@ -113,6 +126,12 @@ mod tests {
         assert!(tail.contains("    at last"), "{tail}");
         assert_eq!(std::fs::read_to_string(&log).expect("a log").lines().count(), 31);
         let _ = std::fs::remove_file(log);
+    }
+
+    #[test]
+    fn colors_are_taken_off() {
+        assert_eq!(without_colors("\u{1b}[0m\u{1b}[91m   Compiling x\u{1b}[0m"), "   Compiling x");
+        assert_eq!(without_colors("plain \u{1b}["), "plain ");
     }
 
     #[test]
