@@ -56,6 +56,12 @@ async fn look(lines: &Lines<'_>, name: &str) -> Result<ProxyFacts, String> {
     read(&text)
 }
 
+/// Backend of `haproxy.cfg.tera` that serves reads while no server of [`STANDBYS`] is up. HAProxy needs the two apart, for
+/// their checks differ; who reads statistics sees one backend that works as long as either does. Its servers are named
+/// `leader-<member>`.
+const LEADER_FOR_READS: &str = "leader_for_reads";
+const STANDBYS: &str = "standbys";
+
 /// `show stat` is CSV whose first line names the columns (HAProxy management guide, section 9.1).
 fn read(text: &str) -> Result<ProxyFacts, String> {
     let mut lines = text.lines().filter(|line| !line.is_empty());
@@ -71,7 +77,8 @@ fn read(text: &str) -> Result<ProxyFacts, String> {
             "FRONTEND" => facts.sessions += field(sessions).parse::<u64>().unwrap_or_default(),
             "BACKEND" => {}
             name => {
-                let servers = facts.backends.entry(field(proxy).to_owned()).or_default();
+                let backend = if field(proxy) == LEADER_FOR_READS { STANDBYS } else { field(proxy) };
+                let servers = facts.backends.entry(backend.to_owned()).or_default();
                 servers.insert(name.to_owned(), field(status).to_owned());
             }
         }
@@ -91,5 +98,14 @@ mod tests {
         assert_eq!(facts.backends["leader"]["coordinator-1"], "UP");
         assert_eq!(facts.backends["leader"].len(), 2);
         assert!(read("Unknown command\n").is_err());
+    }
+
+    #[test]
+    fn the_leader_that_stands_in_for_the_standbys_is_among_them() {
+        let text =
+            "# pxname,svname,scur,status,\nleader_for_reads,leader-coordinator-1,0,UP,\nstandbys,coordinator-1,0,DOWN,\n";
+        let facts = read(text).expect("readable");
+        assert_eq!(facts.backends.keys().collect::<Vec<_>>(), ["standbys"]);
+        assert_eq!(facts.backends["standbys"]["leader-coordinator-1"], "UP");
     }
 }

@@ -175,6 +175,17 @@ fn settings_and_timings_restart_nothing() {
     assert_ne!(before.dynamic, after.dynamic);
 }
 
+/// `observe` and `health` know these backends, and the leader's servers in the last one, by name.
+#[test]
+fn haproxys_backends_have_the_names_that_others_know() {
+    let artifacts = rendered(&topology());
+    let service = artifacts.service("haproxy-1").expect("rendered");
+    let text = &artifacts.configs[&service.configs[0]].text;
+    let backends: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("backend ")).collect();
+    assert_eq!(backends, ["poolers", "coordinator_leader", "standbys", "leader_for_reads"]);
+    assert!(text.contains("    server leader-coordinator-1 coordinator-1:5432 "));
+}
+
 #[test]
 fn replication_is_said_in_patronis_words() {
     let dynamic = rendered(&topology()).dynamic;
