@@ -132,15 +132,14 @@ impl Login<'_> {
         agent.connect().map_err(unusable)?;
         agent.list_identities().map_err(unusable)?;
         let mut keys = agent.identities().map_err(unusable)?;
+        if keys.is_empty() {
+            return Err(ByAgent::Unusable("it holds no keys".into()));
+        }
         if let Some(only) = only {
             keys.retain(|key| Some(key.blob()) == only);
         }
         if keys.is_empty() {
-            return Err(ByAgent::Unusable(if only.is_some() {
-                "it holds other keys".into()
-            } else {
-                "it holds no keys".into()
-            }));
+            return Err(ByAgent::Unusable("it holds other keys".into()));
         }
         for key in &keys {
             session.set_timeout(self.left_ms());
