@@ -18,7 +18,7 @@ pub fn render(subnet: Subnet, hosts: u8, shards: u32) -> String {
         text.push_str(l);
         text.push('\n');
     };
-    line("# Three Docker hosts on one machine, written by `pgclusterctl lab up`.");
+    line("# Docker hosts on one machine, written by `pgclusterctl lab up`.");
     line("# Paths are relative to this file. Once edited, it is never overwritten.");
     line("schema = 1");
     line("");
