@@ -117,7 +117,8 @@ fn running(service: &MemberName, hash: Option<&String>, observed: &Observed) -> 
     if hash.is_some_and(|hash| *hash != facts.hash) {
         return Some(format!("{service} has its old definition"));
     }
-    if hash.is_some_and(|hash| *hash != facts.task_hash) || (hash.is_some() && facts.update_state == "updating") {
+    // The task says it, not Swarm's update state: that one also covers five seconds of watching afterwards.
+    if hash.is_some_and(|hash| *hash != facts.task_hash) {
         return Some(format!("{service} is being updated"));
     }
     match facts.task_state.as_str() {

@@ -31,16 +31,16 @@ impl Lab {
         let lab = Self { dir, vip: SUBNET.replace(".0/24", ".100") };
         // Leftovers of a run that was killed.
         lab.lab(&["down", "--yes"]);
-        lab.lab(&["up", "--hosts", "3", "--shards", &shards.to_string(), "--subnet", SUBNET]).ok();
+        let folder = lab.path("").display().to_string();
+        lab.lab(&["up", "--hosts", "3", "--shards", &shards.to_string(), "--subnet", SUBNET, "--dir", &folder]).ok();
         lab
     }
 
     /// `pgclusterctl lab …` for this lab.
     pub fn lab(&self, args: &[&str]) -> Run {
-        let dir = self.path("").display().to_string();
         let mut all = vec!["lab"];
         all.extend(args);
-        all.extend(["--name", NAME, "--dir", &dir]);
+        all.extend(["--name", NAME]);
         run(self.command(&all))
     }
 
