@@ -48,8 +48,11 @@ impl<T> Probe<T> {
 
     /// A failure from any error, flattened to one line.
     pub fn fail(target: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        let target = target.into();
         let reason = reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        Self::Failed(ProbeError { target: target.into(), reason })
+        // Errors of clients name their host themselves; it is said once.
+        let reason = reason.strip_prefix(&format!("{target}: ")).map(str::to_owned).unwrap_or(reason);
+        Self::Failed(ProbeError { target, reason })
     }
 }
 
