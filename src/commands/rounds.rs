@@ -34,8 +34,7 @@ pub async fn run<R: Report>(
         let now = jiff::Zoned::now().strftime("%H:%M:%S");
         let title = format!("{now}, seen in {} ms; Ctrl-C ends", started.elapsed().as_millis());
         screen.show(&context.ui, &title, &report)?;
-        tokio::time::sleep(EVERY.saturating_sub(started.elapsed())).await;
-        fleet.revive(&topology).await;
+        tokio::join!(tokio::time::sleep(EVERY.saturating_sub(started.elapsed())), fleet.revive(&topology));
     }
 }
 

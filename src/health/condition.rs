@@ -5,8 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::look::SERVICES;
-use super::proxy::vip_holders;
-use super::{CheckResult, Look, Verdict};
+use super::{CheckResult, Look, Verdict, proxy};
 
 /// The whole cluster in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,11 +57,9 @@ pub fn judge(look: &Look<'_>, results: &[CheckResult]) -> (Condition, Vec<String
     (condition, roots.into_iter().map(reason).collect())
 }
 
-/// Whether no proxy can be connected to.
+/// Whether clients find no way in: no proxy answers, none has a leader to send writes to, or none holds the address.
 fn unreachable_by_clients(look: &Look<'_>) -> bool {
-    let answering = |p: &crate::topology::model::Proxy| super::proxy::facts(look, p).is_ok();
-    let no_proxy = !look.topology.proxies.is_empty() && !look.topology.proxies.iter().any(answering);
-    no_proxy || (look.topology.network.vip.is_some() && vip_holders(look).is_empty())
+    proxy::nowhere_to_write(look) || (look.topology.network.vip.is_some() && proxy::vip_holders(look).is_empty())
 }
 
 fn reason(result: &CheckResult) -> String {
@@ -99,6 +96,13 @@ mod tests {
 
         let (topology, mut observed) = fixture::healthy();
         fixture::hold_vip(&mut observed, &[]);
+        assert_eq!(diagnose(&topology, &observed).condition, Condition::Down);
+
+        let (topology, mut observed) = fixture::healthy();
+        for name in ["haproxy-1", "haproxy-2"] {
+            let leader = fixture::proxy(&mut observed, name).backends.get_mut("coordinator_leader").expect("a backend");
+            leader.values_mut().for_each(|status| *status = "DOWN".into());
+        }
         assert_eq!(diagnose(&topology, &observed).condition, Condition::Down);
     }
 

@@ -1,9 +1,10 @@
 //! Checks of Patroni's groups by their keys in etcd: leader, timeline, pause, what is pending.
 
 use super::look::{KEYS, is_primary, is_up, list};
-use super::{Finding, Look};
+use super::{Finding, Look, Verdict};
 use crate::observe::model::{GroupState, Probe};
-use crate::topology::model::Group;
+use crate::topology::GroupId;
+use crate::topology::model::{Group, Member};
 
 /// Patroni's keys can be read.
 pub fn keys(look: &Look<'_>) -> Vec<Finding> {
@@ -68,9 +69,33 @@ fn leader_of(look: &Look<'_>, group: &Group) -> Finding {
             Finding::fail(group.id, format!("{leader} leads, but its PostgreSQL is in recovery and takes no writes"), logs)
         }
         Ok(_) => Finding::pass(group.id, format!("{leader}, takes writes")),
+        Err(_) if abandoned(look, group, state) => {
+            let ttl = look.topology.failover.ttl.as_secs();
+            let evidence = format!("{leader} holds the leader key, its host does not answer and no standby streams from it");
+            Finding::fail(
+                group.id,
+                evidence,
+                format!("wait up to {ttl} s for a standby to take over; then see the members' logs"),
+            )
+        }
         Err(error) => Finding::warn(group.id, format!("{leader}, but SQL says nothing: {error}"), "see sql")
             .following(Some(format!("sql {}", group.id))),
     }
+}
+
+/// Whether [`leader`] fails for that group.
+pub fn has_no_leader(look: &Look<'_>, id: GroupId) -> bool {
+    let failed = |group| leader_of(look, group).verdict == Verdict::Fail;
+    look.topology.group(id).is_some_and(failed)
+}
+
+/// Whether nothing shows that the leader lives: its host is silent, and so is its replication as the standbys report it.
+fn abandoned(look: &Look<'_>, group: &Group, state: &GroupState) -> bool {
+    let lost = |m: &&Member| look.host(&m.host).is_err();
+    let standbys = || group.members.iter().filter(|m| m.name.as_str() != state.leader && !lost(m));
+    let streams = |m: &Member| state.members.get(m.name.as_str()).is_some_and(|own| own.state == "streaming");
+    let leader = group.members.iter().find(|m| m.name.as_str() == state.leader);
+    leader.as_ref().is_some_and(lost) && !standbys().any(streams)
 }
 
 /// All members are on the leader's timeline; another one means a standby that cannot follow.
@@ -96,7 +121,7 @@ pub fn timeline(look: &Look<'_>) -> Vec<Finding> {
 /// Automatic failover is on.
 pub fn paused(look: &Look<'_>) -> Vec<Finding> {
     look.each_group(|group, state| {
-        let passive = |m: &&crate::topology::model::Member| {
+        let passive = |m: &&Member| {
             let tags = state.members.get(m.name.as_str()).map(|s| &s.tags);
             tags.and_then(|t| t.get("nofailover")).and_then(serde_json::Value::as_bool).unwrap_or(false)
         };
@@ -138,6 +163,7 @@ mod tests {
     use super::super::fixture::{self, verdict_of};
     use super::super::{Finding, Look, Verdict};
     use crate::observe::model::{Observed, Probe};
+    use crate::topology::HostName;
 
     fn with(change: impl Fn(&mut Observed), check: fn(&Look<'_>) -> Vec<Finding>) -> Vec<Finding> {
         let (topology, mut observed) = fixture::healthy();
@@ -168,6 +194,18 @@ mod tests {
         fails(|o| fixture::leader(o, 1).in_recovery = true);
         let silent = with(|o| fixture::silence_leader(o, 1), super::leader);
         assert_eq!(verdict_of(&silent, "shard-1"), Verdict::Warn);
+    }
+
+    #[test]
+    fn a_leader_on_a_silent_host_fails_unless_a_standby_still_streams() {
+        let (topology, mut observed) = fixture::healthy();
+        let silent = HostName::new("host1").expect("a name");
+        observed.hosts.insert(silent, Probe::fail("host1", "connection timed out"));
+        fixture::silence_leader(&mut observed, 1);
+        let judge = |observed: &Observed| verdict_of(&super::leader(&Look { topology: &topology, observed }), "shard-1");
+        assert_eq!(judge(&observed), Verdict::Warn);
+        fixture::state(&mut observed, 1, "worker-1-2").state = "running".into();
+        assert_eq!(judge(&observed), Verdict::Fail);
     }
 
     #[test]

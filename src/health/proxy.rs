@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::look::list;
 use super::{Finding, Look};
 use crate::observe::model::{Probe, ProxyFacts};
-use crate::topology::MemberName;
 use crate::topology::model::Proxy;
+use crate::topology::{GroupId, MemberName};
 
 /// Servers of a backend with their status.
 type Servers = BTreeMap<String, String>;
@@ -14,6 +14,9 @@ type Servers = BTreeMap<String, String>;
 /// The backend of reads, and the one that takes its place while it has no server: names of `haproxy.cfg.tera`.
 const STANDBYS: &str = "standbys";
 const STAND_IN: &str = "leader_for_reads";
+
+/// The backend of writes, behind the pooler.
+const LEADER: &str = "coordinator_leader";
 
 /// Every HAProxy answers, and each of its backends has a server.
 pub fn backends(look: &Look<'_>) -> Vec<Finding> {
@@ -35,7 +38,9 @@ pub fn backends(look: &Look<'_>) -> Vec<Finding> {
         empty.retain(|backend| !(by_leader && *backend == STANDBYS));
         if !empty.is_empty() {
             let evidence = format!("no server is up in {}", list(empty));
-            return Finding::fail(&name, evidence, format!("see leader; then `pgclusterctl logs {name}`"));
+            let leaderless = super::group::has_no_leader(look, GroupId::COORDINATOR);
+            return Finding::fail(&name, evidence, format!("see leader; then `pgclusterctl logs {name}`"))
+                .following(leaderless.then(|| format!("leader {}", GroupId::COORDINATOR)));
         }
         if by_leader {
             return Finding::warn(&name, "no standby is up, the leader serves reads", "bring a standby back; see redundancy");
@@ -109,6 +114,12 @@ pub fn facts<'a>(look: &Look<'a>, proxy: &Proxy) -> Result<&'a ProxyFacts, Strin
 /// How many servers of a backend are up, and how many there are.
 pub fn servers_up(servers: &Servers) -> (usize, usize) {
     (servers.values().filter(|status| is_up(status)).count(), servers.len())
+}
+
+/// Whether no proxy that answers has a leader to send writes to.
+pub fn nowhere_to_write(look: &Look<'_>) -> bool {
+    let leaders = |proxy: &Proxy| Some(servers_up(facts(look, proxy).ok()?.backends.get(LEADER)?).0);
+    !look.topology.proxies.is_empty() && look.topology.proxies.iter().filter_map(leaders).all(|up| up == 0)
 }
 
 /// HAProxy writes `UP`, and `UP 1/3` while a change is on its way.

@@ -21,9 +21,8 @@ pub fn quorum(look: &Look<'_>) -> Vec<Finding> {
                     "run `pgclusterctl init`, then `pgclusterctl up`",
                 )];
             }
-            let remedy = "bring a majority of the managers back; `pgclusterctl init` completes a half-made Swarm";
-            let hosts = look.topology.hosts.iter().map(|h| &h.name);
-            return vec![Finding::fail(SWARM, format!("unknown: {}", error.reason), remedy).following(look.lost_with(hosts))];
+            let remedy = "wait half a minute for its managers to elect a leader; else bring a majority of them back";
+            return vec![Finding::fail(SWARM, format!("unknown: {}", error.reason), remedy).following(lost_host(look))];
         }
     };
     let managers: Vec<&NodeFacts> = facts.nodes.values().filter(|n| n.manager.is_some()).collect();

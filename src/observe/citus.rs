@@ -10,8 +10,6 @@ use crate::error::one_line;
 use crate::remote::sql;
 use crate::topology::ids::GroupId;
 
-/// Relay, login and queries.
-const LIMIT: Duration = Duration::from_millis(2800);
 /// Each query alone.
 const QUERY: Duration = Duration::from_secs(2);
 
@@ -38,7 +36,7 @@ pub(super) async fn collect(
     }
     let state = patroni.known().and_then(|groups| groups.get(&GroupId::COORDINATOR));
     match state.map(|s| s.leader.as_str()).filter(|leader| !leader.is_empty()) {
-        Some(leader) => within("pg_dist_node", LIMIT, look(lines, leader)).await,
+        Some(leader) => within("pg_dist_node", lines.patience.sql, look(lines, leader)).await,
         None => Probe::fail("pg_dist_node", "no leader of the coordinators is known"),
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
+use bollard::models::SystemInfo;
 use futures_util::future::join_all;
 
 use super::lines::{Daemon, Lines};
@@ -11,9 +11,6 @@ use super::model::{HostFacts, Probe, SwarmMembership};
 use super::{Scope, within};
 use crate::error::one_line;
 use crate::topology::ids::HostName;
-
-/// A host answers within a few round trips or is in trouble.
-const LIMIT: Duration = Duration::from_millis(2500);
 
 /// Everything the shell knows, in sections that start with `==`; Docker's data folder comes on stdin. Only tools that every
 /// Docker host has: iproute2 comes with Docker's own dependencies, the rest is coreutils and /proc.
@@ -34,18 +31,23 @@ pub(super) async fn collect(lines: &Lines<'_>, scope: Scope) -> BTreeMap<HostNam
     }
     let looks = lines.topology.hosts.iter().map(|host| async move {
         let name = host.name.as_str();
-        // The row names the host already.
-        let plain = |reason: String| reason.strip_prefix(&format!("{name}: ")).map(str::to_owned).unwrap_or(reason);
+        let plain = |reason: String| {
+            // Name and address stand in the row already.
+            let reason = reason.strip_prefix(&format!("{name}: ")).unwrap_or(&reason);
+            let connect = format!("cannot connect to {}:{}: ", host.address, host.ssh.port);
+            reason.strip_prefix(&connect).unwrap_or(reason).to_owned()
+        };
         let look = async { look(lines, &host.name).await.map_err(plain) };
-        (host.name.clone(), within(name, LIMIT, look).await)
+        (host.name.clone(), within(name, lines.patience.probe, look).await)
     });
     join_all(looks).await.into_iter().collect()
 }
 
 async fn look(lines: &Lines<'_>, host: &HostName) -> Result<HostFacts, String> {
     let link = lines.link(host)?;
-    let Daemon { info, containers } = lines.daemon(host).await?;
-    let root = info.docker_root_dir.as_deref().unwrap_or("/var/lib/docker");
+    let (daemon, info) = tokio::join!(lines.daemon(host), lines.info(host));
+    let Daemon { version, containers } = daemon?;
+    let root = info.as_ref().ok().and_then(|info| info.docker_root_dir.as_deref()).unwrap_or("/var/lib/docker");
     let before = jiff::Timestamp::now();
     let output = link.ssh.run_ok(SCRIPT, format!("{root}\n")).await.map_err(|e| one_line(&e))?;
     let after = jiff::Timestamp::now();
@@ -53,11 +55,10 @@ async fn look(lines: &Lines<'_>, host: &HostName) -> Result<HostFacts, String> {
     let text = output.text();
     let sections = sections(&text);
     let section = |name: &str| sections.get(name).copied().unwrap_or_default().trim();
-    let swarm = info.swarm.clone().unwrap_or_default();
     let disk: Vec<u64> = section("disk").split_whitespace().filter_map(|n| n.parse().ok()).collect();
     let clock = section("clock").parse::<i64>().map_err(|_| "its clock cannot be read".to_owned())?;
     Ok(HostFacts {
-        docker_version: info.server_version.clone().unwrap_or_default(),
+        docker_version: version.clone(),
         kernel: section("kernel").to_owned(),
         cpus: section("cpus").parse().unwrap_or_default(),
         memory_bytes: section("memory").parse::<u64>().unwrap_or_default() * 1024,
@@ -66,15 +67,24 @@ async fn look(lines: &Lines<'_>, host: &HostName) -> Result<HostFacts, String> {
         clock_skew_ms: clock - middle,
         addresses: addresses(section("addresses")),
         listening: listening(section("listening")),
-        swarm: SwarmMembership {
-            state: swarm.local_node_state.map(|s| s.to_string()).unwrap_or_default(),
-            node_id: swarm.node_id.unwrap_or_default(),
-            cluster_id: swarm.cluster.and_then(|c| c.id).unwrap_or_default(),
-            control_available: swarm.control_available.unwrap_or_default(),
-            error: swarm.error.unwrap_or_default(),
-        },
+        swarm: membership(info),
         containers: containers.clone(),
     })
+}
+
+fn membership(info: Result<&SystemInfo, String>) -> SwarmMembership {
+    let info = match info {
+        Ok(info) => info,
+        Err(error) => return SwarmMembership { state: "unknown".into(), error, ..SwarmMembership::default() },
+    };
+    let swarm = info.swarm.clone().unwrap_or_default();
+    SwarmMembership {
+        state: swarm.local_node_state.map(|s| s.to_string()).unwrap_or_default(),
+        node_id: swarm.node_id.unwrap_or_default(),
+        cluster_id: swarm.cluster.and_then(|c| c.id).unwrap_or_default(),
+        control_available: swarm.control_available.unwrap_or_default(),
+        error: swarm.error.unwrap_or_default(),
+    }
 }
 
 /// Text between the lines that start with `==`, by what follows there.

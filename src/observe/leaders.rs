@@ -13,8 +13,6 @@ use crate::error::one_line;
 use crate::remote::sql;
 use crate::topology::ids::{GroupId, MemberName};
 
-/// Relay, login and queries.
-const LIMIT: Duration = Duration::from_millis(2800);
 /// Each query alone.
 const QUERY: Duration = Duration::from_secs(2);
 /// The size is worth less patience.
@@ -57,7 +55,7 @@ pub(super) async fn collect(
         let leader = state.map(|s| s.leader.as_str()).unwrap_or_default();
         let known = group.members.iter().find(|m| m.name.as_str() == leader);
         let probe = match known {
-            Some(member) => within(&target, LIMIT, look(lines, group.id, &member.name)).await,
+            Some(member) => within(&target, lines.patience.sql, look(lines, group.id, &member.name)).await,
             None if patroni.known().is_none() => not_asked(&target),
             None => Probe::fail(target, "there is no leader to ask"),
         };

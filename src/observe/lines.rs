@@ -3,7 +3,6 @@
 //! a look (some 50 to 100 ms of a core each, measured), so none is started twice.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use bollard::models::SystemInfo;
 use bollard::query_parameters::ListContainersOptionsBuilder;
@@ -12,6 +11,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use super::patience::Patience;
 use crate::error::one_line;
 use crate::remote::container::Container;
 use crate::remote::etcd::Etcd;
@@ -19,9 +19,6 @@ use crate::remote::fleet::{Fleet, FleetError, Link};
 use crate::remote::sql;
 use crate::topology::Topology;
 use crate::topology::ids::{GroupId, HostName, MemberName};
-
-/// A daemon that does not answer within this time hangs, or its host is gone.
-const DAEMON: Duration = Duration::from_millis(2_000);
 
 /// The database that every cluster has.
 const MAINTENANCE: &str = "postgres";
@@ -31,11 +28,11 @@ const LABEL_STACK: &str = "com.docker.stack.namespace";
 /// Label that Swarm gives every container of a service.
 const LABEL_SERVICE: &str = "com.docker.swarm.service.name";
 
-/// What a daemon says of itself.
+/// What a daemon says without asking anybody else.
 #[derive(Debug)]
 pub(super) struct Daemon {
-    /// `docker info`.
-    pub info: SystemInfo,
+    /// Docker Engine version.
+    pub version: String,
     /// Running containers of the cluster: service name inside the stack -> container id.
     pub containers: BTreeMap<String, String>,
 }
@@ -53,7 +50,9 @@ type Answer<T> = OnceCell<Result<T, String>>;
 pub(super) struct Lines<'a> {
     pub topology: &'a Topology,
     pub fleet: &'a Fleet,
+    pub patience: Patience,
     daemons: BTreeMap<HostName, Answer<Daemon>>,
+    infos: BTreeMap<HostName, Answer<SystemInfo>>,
     stores: BTreeMap<MemberName, Answer<Etcd>>,
     sessions: BTreeMap<GroupId, Answer<Session>>,
     places: BTreeMap<String, HostName>,
@@ -65,7 +64,9 @@ impl<'a> Lines<'a> {
         Self {
             topology,
             fleet,
+            patience: if fleet.is_quick() { Patience::SHORT } else { Patience::LONG },
             daemons: topology.hosts.iter().map(|h| (h.name.clone(), OnceCell::new())).collect(),
+            infos: topology.hosts.iter().map(|h| (h.name.clone(), OnceCell::new())).collect(),
             stores: topology.etcd.iter().map(|m| (m.name.clone(), OnceCell::new())).collect(),
             sessions: topology.groups.iter().map(|g| (g.id, OnceCell::new())).collect(),
             places: topology.services(),
@@ -77,13 +78,30 @@ impl<'a> Lines<'a> {
         self.fleet.link(host).map_err(|e| one_line(&e))
     }
 
-    /// What a host's daemon says of itself.
+    /// Version and containers of a host's daemon.
     pub async fn daemon(&self, host: &HostName) -> Result<&Daemon, String> {
         let cell = self.daemons.get(host).ok_or_else(|| format!("{host} is not in the topology"))?;
         let ask = || async {
             let link = self.link(host)?;
-            let asked = tokio::time::timeout(DAEMON, ask(self.topology.name.as_str(), link)).await;
-            asked.unwrap_or_else(|_| Err(format!("{host}: its Docker daemon did not answer within {} ms", DAEMON.as_millis())))
+            let asked = tokio::time::timeout(self.patience.daemon, ask(self.topology.name.as_str(), link)).await;
+            asked.unwrap_or_else(|_| {
+                Err(format!("{host}: its Docker daemon did not answer within {} ms", self.patience.daemon.as_millis()))
+            })
+        };
+        cell.get_or_init(ask).await.as_ref().map_err(Clone::clone)
+    }
+
+    /// `docker info` of a host. A manager asks the Swarm's leader for it, and answers nothing while there is none.
+    pub async fn info(&self, host: &HostName) -> Result<&SystemInfo, String> {
+        let cell = self.infos.get(host).ok_or_else(|| format!("{host} is not in the topology"))?;
+        let ask = || async {
+            let link = self.link(host)?;
+            match tokio::time::timeout(self.patience.info, link.docker.info()).await {
+                Ok(answer) => answer.map_err(|e| one_line(&e)),
+                Err(_) => {
+                    Err(format!("no answer within {} ms: the Swarm may be electing a leader", self.patience.info.as_millis()))
+                }
+            }
         };
         cell.get_or_init(ask).await.as_ref().map_err(Clone::clone)
     }
@@ -91,8 +109,8 @@ impl<'a> Lines<'a> {
     /// The first manager with a working control plane to answer.
     pub async fn manager(&self) -> Result<&'a Link, String> {
         let ask = |host: &'a HostName| async move {
-            let daemon = self.daemon(host).await.ok()?;
-            daemon.info.swarm.as_ref()?.control_available?.then(|| self.link(host).ok())?
+            let info = self.info(host).await.ok()?;
+            info.swarm.as_ref()?.control_available?.then(|| self.link(host).ok())?
         };
         let mut asked: FuturesUnordered<_> = self.topology.hosts.iter().map(|host| ask(&host.name)).collect();
         while let Some(answer) = asked.next().await {
@@ -100,15 +118,19 @@ impl<'a> Lines<'a> {
                 return Ok(link);
             }
         }
-        Err(FleetError::NoManager.to_string())
+        // A host that is lost is told elsewhere; a daemon that says nothing is the cause here.
+        let connected = self.topology.hosts.iter().filter(|host| self.link(&host.name).is_ok());
+        let mut silent = connected.filter_map(|host| self.infos.get(&host.name)?.get()?.as_ref().err());
+        Err(silent.next().cloned().unwrap_or_else(|| FleetError::NoManager.to_string()))
     }
 
     /// The running container of a service.
     pub async fn container(&self, service: &str) -> Result<Container, String> {
         let host = self.places.get(service).ok_or_else(|| format!("the topology has no {service}"))?;
+        // Why, is told once, with the host.
+        let link = self.link(host).map_err(|_| format!("no answer from {host}"))?;
         let daemon = self.daemon(host).await?;
         let id = daemon.containers.get(service).ok_or_else(|| format!("does not run on {host}"))?;
-        let link = self.link(host)?;
         Ok(Container { docker: link.docker.clone(), host: host.clone(), name: service.to_owned(), id: id.clone() })
     }
 
@@ -146,8 +168,8 @@ impl<'a> Lines<'a> {
 async fn ask(stack: &str, link: &Link) -> Result<Daemon, String> {
     let filters = HashMap::from([("label", vec![format!("{LABEL_STACK}={stack}")])]);
     let options = ListContainersOptionsBuilder::default().filters(&filters).build();
-    let (info, running) =
-        tokio::try_join!(link.docker.info(), link.docker.list_containers(Some(options))).map_err(|e| one_line(&e))?;
+    let (version, running) =
+        tokio::try_join!(link.docker.version(), link.docker.list_containers(Some(options))).map_err(|e| one_line(&e))?;
     let prefix = format!("{stack}_");
     let mut running: Vec<_> = running;
     // Where an old container is still stopping, the newest one is meant.
@@ -156,5 +178,5 @@ async fn ask(stack: &str, link: &Link) -> Result<Daemon, String> {
         let service = container.labels?.remove(LABEL_SERVICE)?;
         Some((service.strip_prefix(&prefix)?.to_owned(), container.id?))
     });
-    Ok(Daemon { info, containers: named.collect() })
+    Ok(Daemon { version: version.version.unwrap_or_default(), containers: named.collect() })
 }

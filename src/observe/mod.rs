@@ -6,6 +6,7 @@ mod hosts;
 mod leaders;
 mod lines;
 pub mod model;
+mod patience;
 pub mod patroni;
 mod proxies;
 mod scope;

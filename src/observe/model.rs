@@ -112,9 +112,9 @@ pub struct HostFacts {
 }
 
 /// A daemon's Swarm membership.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SwarmMembership {
-    /// `inactive`, `pending`, `active`, `error`, `locked`.
+    /// `inactive`, `pending`, `active`, `error`, `locked`; `unknown` while the Swarm has no leader to ask.
     pub state: String,
     /// Id of the node, empty when inactive.
     pub node_id: String,

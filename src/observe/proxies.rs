@@ -1,7 +1,6 @@
 //! HAProxy's own view of its servers, and which proxy host carries the VIP.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,16 +13,13 @@ use crate::remote::relay;
 use crate::topology::Topology;
 use crate::topology::ids::{HostName, MemberName};
 
-/// Relay and answer.
-const LIMIT: Duration = Duration::from_millis(2500);
-
 pub(super) async fn collect(lines: &Lines<'_>, scope: Scope) -> BTreeMap<MemberName, Probe<ProxyFacts>> {
     if !scope.proxies {
         return BTreeMap::new();
     }
     let looks = lines.topology.proxies.iter().map(|proxy| async move {
         let name = format!("haproxy-{}", proxy.ordinal);
-        let probe = within(&name, LIMIT, look(lines, &name)).await;
+        let probe = within(&name, lines.patience.probe, look(lines, &name)).await;
         // A name made of fixed letters and a number always is one.
         MemberName::new(&name).ok().map(|name| (name, probe))
     });
@@ -51,9 +47,10 @@ async fn look(lines: &Lines<'_>, name: &str) -> Result<ProxyFacts, String> {
     let container = lines.container(name).await?;
     let mut socket = relay::haproxy(&container).await.map_err(|e| one_line(&e))?;
     socket.write_all(b"show stat\n").await.map_err(|e| one_line(&e))?;
-    let mut text = String::new();
-    socket.read_to_string(&mut text).await.map_err(|e| one_line(&e))?;
-    read(&text)
+    let mut answer = Vec::new();
+    // An empty line ends the answer. The end of the stream comes half a second later: socat waits that long for more of ours.
+    while !answer.ends_with(b"\n\n") && socket.read_buf(&mut answer).await.map_err(|e| one_line(&e))? > 0 {}
+    read(&String::from_utf8_lossy(&answer))
 }
 
 /// Backend of `haproxy.cfg.tera` that serves reads while no server of [`STANDBYS`] is up. HAProxy needs the two apart, for

@@ -1,7 +1,6 @@
 //! etcd: Patroni's keys by a read that the quorum confirms, and each member's own state.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -13,16 +12,13 @@ use super::{Scope, not_asked, within};
 use crate::error::one_line;
 use crate::topology::ids::{GroupId, MemberName};
 
-/// Relay, connection and answer.
-const LIMIT: Duration = Duration::from_millis(2500);
-
 pub(super) async fn members(lines: &Lines<'_>, scope: Scope) -> BTreeMap<MemberName, Probe<EtcdFacts>> {
     if !scope.etcd {
         return BTreeMap::new();
     }
     let looks = lines.topology.etcd.iter().map(|member| async move {
         let look = async { lines.store(&member.name).await?.facts().await.map_err(|e| one_line(&e)) };
-        (member.name.clone(), within(member.name.as_str(), LIMIT, look).await)
+        (member.name.clone(), within(member.name.as_str(), lines.patience.probe, look).await)
     });
     join_all(looks).await.into_iter().collect()
 }
@@ -51,5 +47,5 @@ async fn keys(lines: &Lines<'_>, member: &MemberName) -> Probe<BTreeMap<GroupId,
         let keys = entries.iter().map(|e| Key { name: &e.key, value: &e.value, lease: e.lease });
         Ok::<_, String>(patroni::read(lines.topology, keys))
     };
-    within(member.as_str(), LIMIT, look).await
+    within(member.as_str(), lines.patience.probe, look).await
 }

@@ -1,7 +1,6 @@
 //! Swarm's objects and tasks, from a manager that answers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,21 +14,20 @@ use bollard::query_parameters::{
 use super::lines::Lines;
 use super::model::{ManagerFacts, NetworkFacts, NodeFacts, Probe, ServiceFacts, SwarmFacts};
 use super::{Scope, not_asked, within};
+use crate::error::one_line;
 use crate::remote::fleet::Link;
 use crate::templates::artifacts::{LABEL_CLUSTER, LABEL_FRAGMENT, LABEL_HASH};
 use crate::topology::Topology;
-
-/// A manager without a quorum answers late or never.
-const LIMIT: Duration = Duration::from_millis(2500);
 
 pub(super) async fn collect(lines: &Lines<'_>, scope: Scope) -> Probe<SwarmFacts> {
     if !scope.swarm {
         return not_asked("Swarm");
     }
-    match lines.manager().await {
-        Ok(manager) => within("Swarm", LIMIT, look(lines.topology, manager, scope)).await,
-        Err(reason) => Probe::fail("Swarm", reason),
-    }
+    let look = async {
+        let manager = lines.manager().await?;
+        look(lines.topology, manager, scope).await.map_err(|e| one_line(&e))
+    };
+    within("Swarm", lines.patience.swarm, look).await
 }
 
 async fn look(topology: &Topology, manager: &Link, scope: Scope) -> Result<SwarmFacts, Error> {

@@ -104,6 +104,9 @@ fn refusals(topology: &Topology, observed: &Observed) -> Vec<Refusal> {
                     ));
                 }
             }
+            "unknown" => {
+                found.push(refuse(&format!("does not tell about its Swarm: {}", swarm.error), "try again in half a minute"))
+            }
             "locked" => found.push(refuse("its Swarm is locked", "run `docker swarm unlock` there")),
             state => {
                 let why = format!("its Swarm is in state {state}: {}", swarm.error);

@@ -127,6 +127,11 @@ impl Fleet {
         Self { hosts: topology.hosts.iter().map(|host| host.name.clone()).zip(links).collect(), options }
     }
 
+    /// Whether these connections were made with little patience.
+    pub fn is_quick(&self) -> bool {
+        self.options == QUICK
+    }
+
     /// Connects again to the hosts whose connection failed or broke; all others stay as they are.
     pub async fn revive(&mut self, topology: &Topology) {
         let options = self.options;

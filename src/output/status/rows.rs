@@ -274,6 +274,8 @@ pub fn hosts(look: &Look<'_>) -> Vec<HostRow> {
         let facts = look.host(&host.name);
         let node = nodes.get(host.name.as_str()).copied();
         let (state, reason) = match &facts {
+            // What the daemon says of the Swarm only repeats what a manager has said.
+            Ok(facts) if facts.swarm.state == UNKNOWN => (host_state(facts, node), String::new()),
             Ok(facts) => (host_state(facts, node), facts.swarm.error.clone()),
             Err(error) => ("unreachable".to_owned(), error.reason.clone()),
         };
@@ -300,6 +302,7 @@ fn host_state(facts: &HostFacts, node: Option<&NodeFacts>) -> String {
     match node {
         Some(node) if node.state == "ready" && node.availability != "active" => node.availability.clone(),
         Some(node) => node.state.clone(),
+        None if facts.swarm.state == UNKNOWN => "answers".into(),
         None => format!("swarm {}", facts.swarm.state),
     }
 }
@@ -311,8 +314,8 @@ fn swarm_part(facts: Option<&HostFacts>, node: Option<&NodeFacts>) -> &'static s
             Some(_) => "manager",
             None => "worker",
         },
-        (None, Some(_)) => "none",
-        (None, None) => UNKNOWN,
+        (None, Some(facts)) if facts.swarm.state != UNKNOWN => "none",
+        (None, _) => UNKNOWN,
     }
 }
 
