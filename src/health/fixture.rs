@@ -364,7 +364,6 @@ fn proxy_facts(topology: &Topology, holds_vip: bool) -> ProxyFacts {
         backends: BTreeMap::from([
             ("poolers".into(), topology.proxies.iter().map(|p| (format!("pgbouncer-{}", p.ordinal), "UP".into())).collect()),
             ("coordinator_leader".into(), servers(|i| i == 0)),
-            ("leader_for_reads".into(), servers(|i| i == 0)),
             ("standbys".into(), servers(|i| i > 0)),
         ]),
         sessions: 4,

@@ -11,10 +11,8 @@ use crate::topology::{GroupId, MemberName};
 /// Servers of a backend with their status.
 type Servers = BTreeMap<String, String>;
 
-/// The backend of reads, and the one that takes its place while it has no server: names of `haproxy.cfg.tera`.
-const STANDBYS: &str = "standbys";
-const STAND_IN: &str = "leader_for_reads";
-
+/// Servers so named stand in for a backend's own: the leader serves reads under this prefix while no standby is up.
+const STAND_IN: &str = "leader-";
 /// The backend of writes, behind the pooler.
 const LEADER: &str = "coordinator_leader";
 
@@ -32,18 +30,19 @@ pub fn backends(look: &Look<'_>) -> Vec<Finding> {
         if facts.backends.is_empty() {
             return Finding::fail(&name, "has no backends", "run `pgclusterctl up`");
         }
-        let up = |backend: &str| facts.backends.get(backend).map_or(0, |servers| servers_up(servers).0);
-        let mut empty: Vec<&str> = facts.backends.keys().map(String::as_str).filter(|backend| up(backend) == 0).collect();
-        let by_leader = up(STANDBYS) == 0 && up(STAND_IN) > 0;
-        empty.retain(|backend| !(by_leader && *backend == STANDBYS));
-        if !empty.is_empty() {
-            let evidence = format!("no server is up in {}", list(empty));
+        let bare = |stands_in: bool| {
+            let is = move |servers: &Servers| servers_up(servers).0 == 0 && stand_in_up(servers) == stands_in;
+            facts.backends.iter().filter(move |(_, servers)| is(servers)).map(|(backend, _)| backend).collect::<Vec<_>>()
+        };
+        if !bare(false).is_empty() {
+            let evidence = format!("no server is up in {}", list(bare(false)));
             let leaderless = super::group::has_no_leader(look, GroupId::COORDINATOR);
             return Finding::fail(&name, evidence, format!("see leader; then `pgclusterctl logs {name}`"))
                 .following(leaderless.then(|| format!("leader {}", GroupId::COORDINATOR)));
         }
-        if by_leader {
-            return Finding::warn(&name, "no standby is up, the leader serves reads", "bring a standby back; see redundancy");
+        if !bare(true).is_empty() {
+            let evidence = format!("no server of {} is up, the leader serves instead", list(bare(true)));
+            return Finding::warn(&name, evidence, "bring a standby back; see redundancy");
         }
         let counts = facts.backends.iter().map(|(backend, servers)| {
             let (up, all) = servers_up(servers);
@@ -111,9 +110,14 @@ pub fn facts<'a>(look: &Look<'a>, proxy: &Proxy) -> Result<&'a ProxyFacts, Strin
     }
 }
 
-/// How many servers of a backend are up, and how many there are.
+/// How many of a backend's own servers are up, and how many there are.
 pub fn servers_up(servers: &Servers) -> (usize, usize) {
-    (servers.values().filter(|status| is_up(status)).count(), servers.len())
+    let own = || servers.iter().filter(|(name, _)| !name.starts_with(STAND_IN));
+    (own().filter(|(_, status)| is_up(status)).count(), own().count())
+}
+
+fn stand_in_up(servers: &Servers) -> bool {
+    servers.iter().any(|(name, status)| name.starts_with(STAND_IN) && is_up(status))
 }
 
 /// Whether no proxy that answers has a leader to send writes to.
@@ -157,8 +161,9 @@ mod tests {
     #[test]
     fn without_standbys_the_leader_serves_reads_which_warns() {
         let alone = |o: &mut Observed| {
-            let backends = &mut fixture::proxy(o, "haproxy-1").backends;
-            backends.get_mut(STANDBYS).expect("a backend").values_mut().for_each(|s| *s = "DOWN".into());
+            let standbys = fixture::proxy(o, "haproxy-1").backends.get_mut("standbys").expect("a backend");
+            standbys.values_mut().for_each(|s| *s = "DOWN".into());
+            standbys.insert("leader-coordinator-1".into(), "UP".into());
         };
         assert_eq!(verdict_of(&with(alone, backends), "haproxy-1"), Verdict::Warn);
     }

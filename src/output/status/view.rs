@@ -204,10 +204,9 @@ fn proxies(rows: &[ProxyRow], ui: &Ui) -> String {
     let mut table = table::table(&["proxy", "host", "vip", "backends up", "sessions", "state"]);
     align_right(&mut table, 4);
     for row in rows {
-        // The leader is tried twice, for writes and as the stand-in for reads: once is enough here.
-        let shown = row.backends.iter().filter(|b| b.backend != "leader_for_reads");
         let short = |name: &str| name.strip_prefix("coordinator_").unwrap_or(name).to_owned();
-        let backends: Vec<String> = shown.map(|b| format!("{} {}/{}", short(&b.backend), b.up, b.total)).collect();
+        let backends: Vec<String> =
+            row.backends.iter().map(|b| format!("{} {}/{}", short(&b.backend), b.up, b.total)).collect();
         let empty: Vec<&str> = row.backends.iter().filter(|b| b.up == 0).map(|b| b.backend.as_str()).collect();
         table.add_row([
             plain(&row.proxy),
