@@ -251,6 +251,19 @@ fn a_setting_of_one_group_restarts_nothing_else() {
 }
 
 #[test]
+fn less_shared_memory_restarts_the_leader_first_and_in_place() {
+    let (topology, artifacts) = example("three-hosts.toml");
+    let mut seen = made(&topology, &artifacts);
+    if let Probe::Known(groups) = &mut seen.patroni {
+        let state = groups.get_mut(&GroupId(2)).expect("group 2");
+        state.members.values_mut().for_each(|m| (m.pending_restart, m.restart_shrinks) = (true, true));
+    }
+    let plan = plan::plan(&topology, &artifacts, &seen).expect("fine");
+    let restarted: Vec<_> = plan.actions().map(ToString::to_string).collect();
+    assert_eq!(restarted, ["restart PostgreSQL of worker-2-1", "restart PostgreSQL of worker-2-2"]);
+}
+
+#[test]
 fn what_holds_data_is_never_removed_by_omission() {
     let (topology, artifacts) = example("three-hosts.toml");
     let seen = made(&topology, &artifacts);

@@ -269,6 +269,9 @@ pub struct MemberState {
     pub lsn: u64,
     /// Whether settings wait for a restart.
     pub pending_restart: bool,
+    /// Whether one of them is a size of shared memory that becomes smaller: a standby may never have less of it than its
+    /// leader, so the leader has to restart first (PostgreSQL manual, "Hot Standby", administrator's overview).
+    pub restart_shrinks: bool,
     /// Patroni's version.
     pub version: String,
     /// Tags such as `nofailover`, `nosync`.

@@ -84,9 +84,24 @@ fn member(data: &Value) -> MemberState {
         timeline: data["timeline"].as_u64().unwrap_or_default(),
         lsn: data["xlog_location"].as_u64().unwrap_or_default(),
         pending_restart: data["pending_restart"] == Value::Bool(true),
+        restart_shrinks: shrinks(&data["pending_restart_reason"]),
         version: word(data, "version"),
         tags: data["tags"].as_object().map(|tags| tags.clone().into_iter().collect()).unwrap_or_default(),
     }
+}
+
+/// Settings whose value on a standby may not be below its leader's.
+const NOT_BELOW_LEADER: [&str; 5] =
+    ["max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction"];
+
+/// `{"max_connections": {"old_value": "250", "new_value": "137"}, …}`
+fn shrinks(reason: &Value) -> bool {
+    let number = |value: &Value| value.as_str().and_then(|text| text.parse::<u64>().ok());
+    let smaller = |name: &&str| {
+        let change = &reason[*name];
+        number(&change["new_value"]).zip(number(&change["old_value"])).is_some_and(|(new, old)| new < old)
+    };
+    NOT_BELOW_LEADER.iter().any(|name| smaller(name))
 }
 
 fn word(data: &Value, key: &str) -> String {
@@ -112,7 +127,7 @@ mod tests {
             key("/service/pgcluster/1/sync", r#"{"leader":"worker-1-1","sync_standby":"worker-1-2,worker-1-3","quorum":1}"#),
             key(
                 "/service/pgcluster/1/members/worker-1-2",
-                r#"{"conn_url":"postgres://worker-1-2:5432/postgres","state":"running","role":"replica","version":"4.0.7","xlog_location":83886000,"replication_state":"streaming","timeline":3,"pending_restart":true,"tags":{"nofailover":true}}"#,
+                r#"{"conn_url":"postgres://worker-1-2:5432/postgres","state":"running","role":"replica","version":"4.0.7","xlog_location":83886000,"replication_state":"streaming","timeline":3,"pending_restart":true,"pending_restart_reason":{"max_connections":{"old_value":"250","new_value":"137"}},"tags":{"nofailover":true}}"#,
             ),
             key("/service/pgcluster/1/history", r#"[[1,1,"x","t","a"],[2,2,"y","t","b"]]"#),
             key("/service/pgcluster/2/members/broken", "not json"),
@@ -126,6 +141,9 @@ mod tests {
         assert_eq!(one.history_len, 2);
         let standby = &one.members["worker-1-2"];
         assert_eq!((standby.state.as_str(), standby.timeline, standby.lsn), ("streaming", 3, 83_886_000));
+        assert!(
+            standby.restart_shrinks && !shrinks(&serde_json::json!({"max_connections": {"old_value": "1", "new_value": "2"}}))
+        );
         assert!(standby.pending_restart && standby.tags.contains_key("nofailover"));
         assert_eq!(groups[&GroupId(2)].members["broken"], MemberState::default());
         assert!(!groups.contains_key(&GroupId(0)));

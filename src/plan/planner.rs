@@ -171,11 +171,16 @@ impl Planner<'_> {
             // Members that are down first: their update may be their cure, and costs no redundancy. The leader of now last:
             // leadership moves once.
             members.sort_by_key(|m| (m.name.as_str() == state.leader, is_up(state, m.name.as_str())));
+            if let Some(leader) = shrinking_leader(group, state) {
+                let restart = Action::RestartMember { member: leader.name.clone(), group: group.id };
+                plan.push(format!("{}: {}", group.id, leader.name), vec![restart], group_conditions(self.topology, group));
+            }
             for member in members {
                 let name = member.name.as_str();
                 let Some(service) = self.artifacts.service(name) else { continue };
-                let action = self.deploy(service, Change::Update).or_else(|| restart(state, member));
-                let Some(action) = action else { continue };
+                let waits =
+                    || restart(state, member).filter(|_| shrinking_leader(group, state).is_none_or(|l| l.name != member.name));
+                let Some(action) = self.deploy(service, Change::Update).or_else(waits) else { continue };
                 let leads = name == state.leader;
                 if leads && group.members.len() > 1 {
                     let switch = Action::Switchover { group: group.id, from: member.name.clone() };
@@ -264,6 +269,12 @@ impl Planner<'_> {
 
 fn is_up(state: &GroupState, member: &str) -> bool {
     state.members.get(member).is_some_and(|m| matches!(m.state.as_str(), "running" | "streaming"))
+}
+
+/// The leader, when it waits to restart with less shared memory than its standbys may run with: it goes first, and in place.
+fn shrinking_leader<'a>(group: &'a Group, state: &GroupState) -> Option<&'a Member> {
+    let leader = group.members.iter().find(|m| m.name.as_str() == state.leader)?;
+    state.members.get(&state.leader)?.restart_shrinks.then_some(leader)
 }
 
 fn restart(state: &GroupState, member: &Member) -> Option<Action> {

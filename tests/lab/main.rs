@@ -283,17 +283,19 @@ fn no_password_leaks(lab: &Lab, password: &str) {
     assert!(found.stdout.is_empty(), "the password is in {}", String::from_utf8_lossy(&found.stdout));
 }
 
-/// `max_connections` takes effect by a restart alone: standbys first, then the leader after a switchover.
+/// `max_connections` takes effect by a restart alone: upwards standbys first and the leader after a switchover, downwards the
+/// leader first.
 fn change_a_setting(lab: &Lab, runtime: &tokio::runtime::Runtime, target: &Target) {
     let path = lab.path("topology.toml");
     let text = std::fs::read_to_string(&path).expect("readable");
     assert!(!text.contains("max_connections"));
-    let changed = format!("{text}\n[postgres.parameters]\nmax_connections = 137\n");
-    std::fs::write(&path, changed).expect("writable");
-    let pending = lab.ctl(&["plan", "--check"]).exits(5);
-    assert!(pending.stdout.contains("max_connections"), "{}", pending.stdout);
-    lab.ctl(&["up", "--yes"]).ok();
-    let seen = runtime.block_on(target.number("select current_setting('max_connections')::bigint"));
-    assert_eq!(seen, 137);
-    lab.ctl(&["plan", "--check"]).ok();
+    for wanted in [333, 222] {
+        std::fs::write(&path, format!("{text}\n[postgres.parameters]\nmax_connections = {wanted}\n")).expect("writable");
+        let pending = lab.ctl(&["plan", "--check"]).exits(5);
+        assert!(pending.stdout.contains("max_connections"), "{}", pending.stdout);
+        lab.ctl(&["up", "--yes"]).ok();
+        let seen = runtime.block_on(target.number("select current_setting('max_connections')::bigint"));
+        assert_eq!(seen, wanted);
+        lab.ctl(&["plan", "--check"]).ok();
+    }
 }
