@@ -101,7 +101,7 @@ fn shrinks(reason: &Value) -> bool {
         let change = &reason[*name];
         number(&change["new_value"]).zip(number(&change["old_value"])).is_some_and(|(new, old)| new < old)
     };
-    NOT_BELOW_LEADER.iter().any(|name| smaller(name))
+    NOT_BELOW_LEADER.iter().any(smaller)
 }
 
 fn word(data: &Value, key: &str) -> String {
