@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::look::SERVICES;
 use super::{CheckResult, Look, Verdict, proxy};
+use crate::topology::model::Proxy;
 
 /// The whole cluster in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,16 +40,17 @@ impl fmt::Display for Condition {
 pub fn judge(look: &Look<'_>, results: &[CheckResult]) -> (Condition, Vec<String>) {
     let failed = |r: &&CheckResult| r.finding.verdict == Verdict::Fail;
     let leaderless = |r: &&CheckResult| r.id == "leader" && failed(r);
+    let seen = look.observed.patroni.known().is_some();
     let condition = if !results.iter().any(|r| failed(&r)) {
         Condition::Healthy
     } else if look.undeployed().is_some() {
         Condition::Absent
-    } else if look.observed.patroni.known().is_none() {
-        Condition::Unknown
-    } else if results.iter().any(|r| leaderless(&r)) || unreachable_by_clients(look) {
+    } else if proxy::nowhere_to_write(look) || (seen && (results.iter().any(|r| leaderless(&r)) || no_way_in(look))) {
         Condition::Down
-    } else {
+    } else if seen {
         Condition::Degraded
+    } else {
+        Condition::Unknown
     };
     // Roots only: what follows from them would say the same thing again in other words.
     let mut roots: Vec<&CheckResult> = results.iter().filter(failed).filter(|r| r.finding.follows_from.is_empty()).collect();
@@ -57,9 +59,11 @@ pub fn judge(look: &Look<'_>, results: &[CheckResult]) -> (Condition, Vec<String
     (condition, roots.into_iter().map(reason).collect())
 }
 
-/// Whether clients find no way in: no proxy answers, none has a leader to send writes to, or none holds the address.
-fn unreachable_by_clients(look: &Look<'_>) -> bool {
-    proxy::nowhere_to_write(look) || (look.topology.network.vip.is_some() && proxy::vip_holders(look).is_empty())
+/// Whether clients find no proxy: none answers, or none holds the address.
+fn no_way_in(look: &Look<'_>) -> bool {
+    let answers = |p: &Proxy| proxy::facts(look, p).is_ok();
+    let silent = !look.topology.proxies.is_empty() && !look.topology.proxies.iter().any(answers);
+    silent || (look.topology.network.vip.is_some() && proxy::vip_holders(look).is_empty())
 }
 
 fn reason(result: &CheckResult) -> String {

@@ -31,10 +31,12 @@ pub fn quorum(look: &Look<'_>) -> Vec<Finding> {
     } else {
         format!("{agreeing} of {all} members follow one leader; no answer from {silent_names}")
     };
-    let lost = look.lost_with(silent.iter().map(|m| &m.host)).or_else(|| look.undeployed());
+    let lost = look.lost_with(silent.iter().map(|m| &m.host));
     let finding = if agreeing < needed {
         let remedy = format!("bring {silent_names} back: without {needed} of {all} no leader is elected and none is kept");
-        Finding::fail(ETCD, evidence, remedy).following(lost)
+        // Seen to be lost, it stands for itself, whatever took it: without it nothing fails over.
+        let unseen = lost.filter(|_| answering.is_empty());
+        Finding::fail(ETCD, evidence, remedy).following(unseen.or_else(|| look.undeployed()))
     } else if agreeing < all {
         let margin = agreeing - needed;
         let evidence = format!("{evidence}; {margin} more may be lost");

@@ -14,10 +14,9 @@ pub fn keys(look: &Look<'_>) -> Vec<Finding> {
             Finding::pass(KEYS, format!("{} groups with {members} members", groups.len()))
         }
         Probe::Failed(error) => {
-            let lost = look.lost_with(look.topology.etcd.iter().map(|m| &m.host));
             let quorum = || super::etcd::has_no_quorum(look).then(|| format!("etcd-quorum {KEYS}"));
             Finding::fail(KEYS, format!("unknown: {}", error.reason), "see etcd-quorum")
-                .following(lost.or_else(|| look.undeployed()).or_else(quorum))
+                .following(look.undeployed().or_else(quorum))
         }
     };
     vec![finding]

@@ -120,10 +120,11 @@ fn stand_in_up(servers: &Servers) -> bool {
     servers.iter().any(|(name, status)| name.starts_with(STAND_IN) && is_up(status))
 }
 
-/// Whether no proxy that answers has a leader to send writes to.
+/// Whether proxies answer, and none of them has a leader to send writes to.
 pub fn nowhere_to_write(look: &Look<'_>) -> bool {
     let leaders = |proxy: &Proxy| Some(servers_up(facts(look, proxy).ok()?.backends.get(LEADER)?).0);
-    !look.topology.proxies.is_empty() && look.topology.proxies.iter().filter_map(leaders).all(|up| up == 0)
+    let up: Vec<usize> = look.topology.proxies.iter().filter_map(leaders).collect();
+    !up.is_empty() && up.iter().all(|up| *up == 0)
 }
 
 /// HAProxy writes `UP`, and `UP 1/3` while a change is on its way.

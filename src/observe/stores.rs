@@ -43,6 +43,10 @@ pub(super) async fn patroni(lines: &Lines<'_>, scope: Scope) -> Probe<BTreeMap<G
 async fn keys(lines: &Lines<'_>, member: &MemberName) -> Probe<BTreeMap<GroupId, GroupState>> {
     let look = async {
         let etcd = lines.store(member).await?;
+        // Without a leader a read waits for one until its deadline.
+        if etcd.facts().await.map_err(|e| one_line(&e))?.leader_id == 0 {
+            return Err("knows no leader".to_owned());
+        }
         let entries = etcd.range(&patroni::prefix(lines.topology)).await.map_err(|e| one_line(&e))?;
         let keys = entries.iter().map(|e| Key { name: &e.key, value: &e.value, lease: e.lease });
         Ok::<_, String>(patroni::read(lines.topology, keys))
