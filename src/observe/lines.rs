@@ -127,8 +127,7 @@ impl<'a> Lines<'a> {
     /// The running container of a service.
     pub async fn container(&self, service: &str) -> Result<Container, String> {
         let host = self.places.get(service).ok_or_else(|| format!("the topology has no {service}"))?;
-        // Why, is told once, with the host.
-        let link = self.link(host).map_err(|_| format!("no answer from {host}"))?;
+        let link = self.link(host)?;
         let daemon = self.daemon(host).await?;
         let id = daemon.containers.get(service).ok_or_else(|| format!("does not run on {host}"))?;
         Ok(Container { docker: link.docker.clone(), host: host.clone(), name: service.to_owned(), id: id.clone() })

@@ -374,7 +374,11 @@ pub fn citus(look: &Look<'_>) -> Vec<CitusRow> {
         return Vec::new();
     }
     let facts = look.observed.citus.known();
-    let reason = look.observed.citus.failed().map(|e| e.reason.clone()).unwrap_or_default();
+    let failure = look.observed.citus.failed().map(|e| e.reason.clone());
+    let reason = match coordinator_leader(look) {
+        Some(leader) => why(look, &leader.host, failure),
+        None => failure.unwrap_or_default(),
+    };
     let row = |group: &Group| {
         let node = facts.and_then(|f| f.nodes.iter().find(|n| n.group == group.id && n.role == "primary"));
         let leader = leader_name(look.group(group).ok());
@@ -390,6 +394,12 @@ pub fn citus(look: &Look<'_>) -> Vec<CitusRow> {
     };
     let groups = look.topology.groups.iter();
     groups.filter(|g| g.id != GroupId::COORDINATOR || look.topology.citus.is_some()).map(row).collect()
+}
+
+fn coordinator_leader<'a>(look: &Look<'a>) -> Option<&'a Member> {
+    let group = look.topology.group(GroupId::COORDINATOR)?;
+    let leader = leader_name(look.group(group).ok());
+    group.members.iter().find(|m| m.name.as_str() == leader)
 }
 
 fn leader_name(state: Option<&GroupState>) -> String {
