@@ -52,12 +52,15 @@ pub fn nodes(look: &Look<'_>) -> Vec<Finding> {
             format!("no Swarm node carries the label {LABEL_HOST}={}", host.name),
             "run `pgclusterctl init`",
         ),
-        Some(node) if node.state != "ready" => Finding::fail(
-            &host.name,
-            format!("Swarm says {}", node.state),
-            format!("start {} and its Docker daemon", host.name),
-        )
-        .following(look.lost_with([&host.name])),
+        Some(node) if node.state != "ready" => {
+            let lost = look.lost_with([&host.name]);
+            let remedy = match &lost {
+                Some(_) => format!("start {} and its Docker daemon", host.name),
+                // The host answers; only its agent has not found back to the managers.
+                None => format!("wait a minute; then restart the Docker daemon of {}", host.name),
+            };
+            Finding::fail(&host.name, format!("Swarm says {}", node.state), remedy).following(lost)
+        }
         Some(node) if node.availability != "active" => Finding::warn(
             &host.name,
             format!("ready, but set to {}: nothing is started here", node.availability),

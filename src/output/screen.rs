@@ -9,6 +9,10 @@ use crate::error::CommandError;
 const HOME: &str = "\u{1b}[H";
 /// Wipes the rest of a line, so that nothing of the round before shines through.
 const WIPE_LINE: &str = "\u{1b}[K";
+/// Cuts lines at the right margin instead of going on below, where they would push the head out.
+const CUT: &str = "\u{1b}[?7l";
+/// Undoes [`CUT`].
+const WRAP: &str = "\u{1b}[?7h";
 /// Wipes everything below.
 const WIPE_BELOW: &str = "\u{1b}[J";
 
@@ -37,7 +41,7 @@ impl Screen {
         }
         let start = if self.rounds == 1 { "\u{1b}[2J" } else { "" };
         let text = format!("{}\n\n{}", ui.paint(Tone::Faint, title), report.text(ui));
-        ui.print(&format!("{start}{HOME}{}{WIPE_BELOW}", frame(&text, rows())));
+        ui.print(&format!("{start}{HOME}{CUT}{}{WRAP}{WIPE_BELOW}", frame(&text, rows())));
         Ok(())
     }
 }

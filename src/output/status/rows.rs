@@ -257,10 +257,8 @@ fn role(look: &Look<'_>, group: &Group, state: &GroupState, name: &str) -> &'sta
 fn why_absent(look: &Look<'_>, name: &str) -> String {
     match look.observed.swarm.known().map(|s| s.services.get(name)) {
         Some(None) => "not deployed".into(),
-        Some(Some(task)) if task.task_state != "running" => match task.task_error.as_str() {
-            "" => format!("its task is {}", task.task_state),
-            error => format!("its task is {}: {error}", task.task_state),
-        },
+        // Its error is told by the service's check.
+        Some(Some(task)) if task.task_state != "running" => format!("its task is {}", task.task_state),
         _ => "no key in etcd".into(),
     }
 }
