@@ -10,13 +10,14 @@ use crate::topology::model::Host;
 pub fn answers(look: &Look<'_>) -> Vec<Finding> {
     let judge = |host: &Host| match look.host(&host.name) {
         Ok(facts) => Finding::pass(&host.name, format!("Docker {} on kernel {}", facts.docker_version, facts.kernel)),
-        Err(error) => Finding::fail(
-            &host.name,
-            error.reason,
-            format!("start {} and its Docker daemon; check `ssh {}@{}`", host.name, host.ssh.user, host.address),
-        ),
+        Err(error) => Finding::fail(&host.name, error.reason, remedy(host)),
     };
     look.topology.hosts.iter().map(judge).collect()
+}
+
+fn remedy(host: &Host) -> String {
+    let port = if host.ssh.port == 22 { String::new() } else { format!(" -p {}", host.ssh.port) };
+    format!("see what `ssh{port} {}@{} docker ps` says; start the host or its Docker daemon", host.ssh.user, host.address)
 }
 
 /// Judges the facts of each host; a host that is lost is unknown and follows from that.
