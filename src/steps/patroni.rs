@@ -10,6 +10,9 @@ use crate::remote::fleet::FleetError;
 use crate::remote::patroni::{self, PatroniError};
 use crate::topology::ids::{GroupId, MemberName};
 
+/// How long PostgreSQL may take to reload its configuration and Patroni to notice what it could not apply.
+const SETTLE: Duration = Duration::from_secs(6);
+
 /// Writes a group's dynamic configuration, keeping what belongs to the operator.
 pub async fn write_dynamic(world: World<'_>, group: GroupId) -> Result<(), StepError> {
     let key = format!("{}config", world.topology.dcs_prefix(group));
@@ -24,8 +27,9 @@ pub async fn write_dynamic(world: World<'_>, group: GroupId) -> Result<(), StepE
     };
     etcd.put(&key, value.to_string(), revision).await.map_err(refused)?;
     if present.is_some() {
-        // Members read it in their next round, and say one round later what wants a restart: the next plan must see that.
-        tokio::time::sleep(world.topology.failover.loop_wait * 2 + Duration::from_secs(1)).await;
+        // Members read it in their next round, reload PostgreSQL, and say a round or two later what wants a restart: the next
+        // plan must see that. Seen to take more than 3 s on a busy machine.
+        tokio::time::sleep(world.topology.failover.loop_wait * 3 + SETTLE).await;
     }
     Ok(())
 }
