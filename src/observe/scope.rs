@@ -46,6 +46,7 @@ impl Scope {
             match condition {
                 Condition::EtcdMember { .. } => scope.etcd = true,
                 Condition::Leader { .. }
+                | Condition::Initialized { .. }
                 | Condition::Member { .. }
                 | Condition::Synchronous { .. }
                 | Condition::Dynamic { .. } => scope.patroni = true,

@@ -136,6 +136,11 @@ pub enum Condition {
         /// The group.
         group: GroupId,
     },
+    /// The group has data: a new one from its first leader, or that of an earlier life, whose leader may be any member.
+    Initialized {
+        /// The group.
+        group: GroupId,
+    },
     /// The member is the leader, or streams from it on its timeline.
     Member {
         /// The member.
@@ -203,9 +208,11 @@ impl Condition {
     pub fn subject(&self) -> String {
         match self {
             Self::EtcdMember { member } | Self::Member { member, .. } => member.to_string(),
-            Self::Leader { group } | Self::Synchronous { group } | Self::Dynamic { group } | Self::Registered { group } => {
-                group.to_string()
-            }
+            Self::Leader { group }
+            | Self::Initialized { group }
+            | Self::Synchronous { group }
+            | Self::Dynamic { group }
+            | Self::Registered { group } => group.to_string(),
             Self::Running { service } | Self::Deployed { service, .. } => service.to_string(),
             Self::Routes { proxy } => proxy.to_string(),
             Self::Vip => "VIP".to_owned(),
@@ -251,6 +258,7 @@ impl fmt::Display for Condition {
         match self {
             Self::EtcdMember { member } => write!(f, "{member} answers"),
             Self::Leader { group } => write!(f, "{group} has a leader"),
+            Self::Initialized { group } => write!(f, "{group} is initialised"),
             Self::Member { member, .. } => write!(f, "{member} is up to date"),
             Self::Synchronous { group } => write!(f, "{group} has its synchronous standby"),
             Self::Dynamic { group } => write!(f, "{group} has its Patroni settings"),

@@ -12,6 +12,7 @@ pub fn unmet(condition: &Condition, topology: &Topology, artifacts: &Artifacts, 
     match condition {
         Condition::EtcdMember { member } => etcd_member(member, observed),
         Condition::Leader { group } => leader(*group, observed).err(),
+        Condition::Initialized { group } => initialized(*group, observed),
         Condition::Member { member, group } => member_state(member, *group, observed),
         Condition::Synchronous { group } => synchronous(*group, observed),
         Condition::Dynamic { group } => dynamic_state(*group, artifacts, observed),
@@ -36,6 +37,14 @@ fn group_state(group: GroupId, observed: &Observed) -> Result<&GroupState, Strin
     match &observed.patroni {
         Probe::Known(groups) => groups.get(&group).ok_or_else(|| format!("{group} has no keys in etcd")),
         Probe::Failed(error) => Err(format!("etcd: {}", error.reason)),
+    }
+}
+
+fn initialized(group: GroupId, observed: &Observed) -> Option<String> {
+    match group_state(group, observed) {
+        Ok(state) if state.initialized => None,
+        Ok(_) => leader(group, observed).err().or_else(|| Some(format!("{group} is being initialised"))),
+        Err(why) => Some(why),
     }
 }
 

@@ -137,7 +137,7 @@ impl Planner<'_> {
         let new: Vec<_> = self.topology.groups.iter().filter(|g| !self.initialized(g)).collect();
         let homes = new.iter().filter_map(|g| self.artifacts.service(g.members[0].name.as_str()));
         let actions = homes.filter_map(|s| self.deploy_any(s)).collect();
-        plan.push("group leaders", actions, new.iter().map(|g| Condition::Leader { group: g.id }).collect());
+        plan.push("group leaders", actions, new.iter().map(|g| Condition::Initialized { group: g.id }).collect());
     }
 
     /// Whatever holds no data yet starts at once: members that join a group, all members of a group that was never
