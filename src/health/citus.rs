@@ -73,15 +73,9 @@ fn each(look: &Look<'_>, judge: impl Fn(&Group, &CitusFacts) -> Finding) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::super::Verdict;
-    use super::super::fixture::{self, verdict_of};
+    use super::super::fixture::{self, verdict_of, with};
     use super::*;
     use crate::observe::model::{Observed, Probe};
-
-    fn with(change: impl Fn(&mut Observed), check: fn(&Look<'_>) -> Vec<Finding>) -> Vec<Finding> {
-        let (topology, mut observed) = fixture::healthy();
-        change(&mut observed);
-        check(&Look { topology: &topology, observed: &observed })
-    }
 
     #[test]
     fn metadata_must_name_todays_leader_once_and_actively() {

@@ -369,3 +369,10 @@ fn proxy_facts(topology: &Topology, holds_vip: bool) -> ProxyFacts {
         sessions: 4,
     }
 }
+
+/// What a check finds in a healthy cluster after one change.
+pub fn with(change: impl Fn(&mut Observed), check: fn(&super::Look<'_>) -> Vec<super::Finding>) -> Vec<super::Finding> {
+    let (topology, mut observed) = healthy();
+    change(&mut observed);
+    check(&super::Look { topology: &topology, observed: &observed })
+}

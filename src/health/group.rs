@@ -159,16 +159,10 @@ fn pending_of(group: &Group, state: &GroupState) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{self, verdict_of};
-    use super::super::{Finding, Look, Verdict};
+    use super::super::fixture::{self, verdict_of, with};
+    use super::super::{Look, Verdict};
     use crate::observe::model::{Observed, Probe};
     use crate::topology::HostName;
-
-    fn with(change: impl Fn(&mut Observed), check: fn(&Look<'_>) -> Vec<Finding>) -> Vec<Finding> {
-        let (topology, mut observed) = fixture::healthy();
-        change(&mut observed);
-        check(&Look { topology: &topology, observed: &observed })
-    }
 
     #[test]
     fn unreadable_keys_fail_and_every_leader_with_them() {

@@ -135,15 +135,9 @@ fn is_up(status: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::Verdict;
-    use super::super::fixture::{self, verdict_of};
+    use super::super::fixture::{self, verdict_of, with};
     use super::*;
     use crate::observe::model::{Observed, Probe};
-
-    fn with(change: impl Fn(&mut Observed), check: fn(&Look<'_>) -> Vec<Finding>) -> Vec<Finding> {
-        let (topology, mut observed) = fixture::healthy();
-        change(&mut observed);
-        check(&Look { topology: &topology, observed: &observed })
-    }
 
     #[test]
     fn a_backend_without_servers_and_a_silent_proxy_fail() {

@@ -104,15 +104,8 @@ pub fn lag(look: &Look<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::super::Verdict;
-    use super::super::fixture::{self, verdict_of};
+    use super::super::fixture::{self, verdict_of, with};
     use super::*;
-    use crate::observe::model::Observed;
-
-    fn with(change: impl Fn(&mut Observed), check: fn(&Look<'_>) -> Vec<Finding>) -> Vec<Finding> {
-        let (topology, mut observed) = fixture::healthy();
-        change(&mut observed);
-        check(&Look { topology: &topology, observed: &observed })
-    }
 
     #[test]
     fn the_last_standby_lost_fails_one_of_two_warns() {

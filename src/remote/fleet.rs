@@ -158,11 +158,6 @@ impl Fleet {
         self.hosts.values().filter_map(|link| link.as_ref().ok())
     }
 
-    /// The daemons of all hosts that answered.
-    pub fn engines(&self) -> BTreeMap<HostName, Docker> {
-        self.links().map(|link| (link.host.clone(), link.docker.clone())).collect()
-    }
-
     /// All hosts that did not.
     pub fn failures(&self) -> impl Iterator<Item = (&HostName, &SshError)> {
         self.hosts.iter().filter_map(|(host, link)| Some((host, link.as_ref().err()?)))
