@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use bollard::models::{ContainerSummary, Volume};
 use bollard::query_parameters::{
     ListConfigsOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListSecretsOptionsBuilder,
-    ListServicesOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptions,
+    ListServicesOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+    StopContainerOptionsBuilder,
 };
+use futures_util::future::try_join_all;
 
 use super::objects::unless_gone;
 use super::swarm::refused;
@@ -17,8 +19,13 @@ use crate::consent::Consent;
 use crate::remote::fleet::Link;
 use crate::templates::artifacts::LABEL_CLUSTER;
 
-/// Longest stop: PostgreSQL's grace period of the stack files, and a margin.
-const STOP: Duration = Duration::from_secs(120);
+/// How long Swarm has to stop and remove the containers by itself; most are gone after five seconds. Its agent has been
+/// seen to lose sight of a container when managers had changed shortly before.
+const SWARM: Duration = Duration::from_secs(30);
+/// PostgreSQL's grace period of the stack files, in seconds, for containers that are stopped from here.
+const GRACE: i32 = 120;
+/// Longest removal of a host's containers: what Swarm has, one stop with its grace period, and a margin.
+const STOP: Duration = Duration::from_secs(180);
 /// Pause between two looks whether containers are gone.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -31,21 +38,48 @@ pub async fn services(world: World<'_>, _consent: &Consent) -> Result<usize, Ste
         unless_gone(manager.docker.delete_service(id).await).map_err(|e| refused(manager, "remove a service", e))?;
     }
     let started = Instant::now();
-    for link in world.fleet.links() {
-        loop {
-            let left = containers(world, link).await?;
-            if left.is_empty() {
-                break;
-            }
-            if started.elapsed() > STOP {
-                let names: Vec<_> = left.into_iter().filter_map(|c| c.names?.into_iter().next()).collect();
-                let reason = format!("containers are still there after {} s: {}", STOP.as_secs(), names.join(", "));
-                return Err(StepError::Refused { target: link.host.to_string(), reason });
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
+    let hosts = world.fleet.links().map(|link| containers_gone(world, link, started));
+    try_join_all(hosts).await?;
     Ok(found.len())
+}
+
+/// Waits until a host has no container of the cluster any more. What Swarm leaves behind is stopped and removed from here:
+/// its service is gone, so nobody else will.
+async fn containers_gone(world: World<'_>, link: &Link, started: Instant) -> Result<(), StepError> {
+    loop {
+        let left = containers(world, link).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if started.elapsed() > STOP {
+            let names: Vec<_> = left.iter().map(describe).collect();
+            let reason = format!("containers are still there after {} s: {}", STOP.as_secs(), names.join(", "));
+            return Err(StepError::Refused { target: link.host.to_string(), reason });
+        }
+        if started.elapsed() > SWARM {
+            try_join_all(left.iter().map(|container| stop_and_remove(link, container))).await?;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn stop_and_remove(link: &Link, container: &ContainerSummary) -> Result<(), StepError> {
+    let Some(id) = container.id.as_deref() else { return Ok(()) };
+    let what = describe(container);
+    let grace = StopContainerOptionsBuilder::default().t(GRACE).build();
+    unless_gone(link.docker.stop_container(id, Some(grace)).await).map_err(|e| refused(link, &format!("stop {what}"), e))?;
+    let options = RemoveContainerOptionsBuilder::default().force(true).build();
+    match link.docker.remove_container(id, Some(options)).await {
+        // Swarm has come round to it in the same moment.
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+        removed => unless_gone(removed).map_err(|e| refused(link, &format!("remove {what}"), e)),
+    }
+}
+
+/// A container by its name and what it does, e.g. `pgcluster_etcd-1.1.x8k (Exited (137) 3 minutes ago)`.
+fn describe(container: &ContainerSummary) -> String {
+    let name = container.names.iter().flatten().next().map_or("?", |name| name.trim_start_matches('/'));
+    format!("{name} ({})", container.status.as_deref().unwrap_or("state unknown"))
 }
 
 /// Removes the cluster's configs, the lock aside: whoever holds it releases it.
