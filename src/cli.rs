@@ -95,6 +95,8 @@ pub enum Command {
     /// Real Docker hosts on one machine, to try and to test.
     #[command(subcommand)]
     Lab(commands::lab::Command),
+    /// Watch over leader leases: runs as a service of the cluster, deployed by `up`.
+    Guard(commands::guard::Args),
     /// Print a shell completion script.
     Completions(commands::completions::Args),
     /// Print the manual page, or write all of them into a folder.

@@ -9,6 +9,7 @@ pub mod context;
 pub mod engine;
 pub mod error;
 pub mod failover;
+pub mod guard;
 pub mod health;
 pub mod images;
 pub mod lab;

@@ -7,6 +7,7 @@ pub mod exec;
 pub mod failover;
 pub mod forward;
 pub mod group;
+pub mod guard;
 pub mod health;
 pub mod image;
 pub mod init;
@@ -50,6 +51,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         Command::Exec(args) => exec::run(context, args).await,
         Command::Forward(args) => forward::run(context, args).await,
         Command::Lab(command) => lab::run(context, command).await,
+        Command::Guard(args) => guard::run(context, args).await,
         Command::Completions(args) => completions::run(context, args).await,
         Command::Man(args) => man::run(context, args).await,
     }

@@ -9,5 +9,11 @@ pub mod status;
 pub mod table;
 pub mod ui;
 
+/// A line of a service's log on stderr, with the time in UTC.
+pub fn log_line(text: &str) {
+    let now = jiff::Timestamp::now();
+    eprintln!("{now:.3} {text}");
+}
+
 pub use progress::Step;
 pub use ui::{Report, Ui};

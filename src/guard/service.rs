@@ -1,0 +1,253 @@
+//! The guard at work: looks five times a second, listens to Docker, and acts on what [`super::watch`] concludes.
+//!
+//! Every decision is a line on stderr (`key=value`, readable by people and by log collectors) and a counter.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::StreamExt;
+use tokio::sync::{mpsc, watch as channel};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::containers::{Containers, Died};
+use super::error::GuardError;
+use super::metrics::{self, Metrics};
+use super::placement::{self, Placement};
+use super::store::{Revocation, Store, StoreError};
+use super::watch::{Leader, Sample, Verdict, Watch};
+use crate::output::log_line;
+
+/// Time from one look at the leases to the next.
+pub const LOOK: Duration = Duration::from_millis(200);
+/// An answer that is older proves too little to act on.
+const FRESH: Duration = Duration::from_secs(1);
+/// Pause between two looks at where etcd is led from.
+const PLACEMENT: Duration = Duration::from_secs(2);
+/// After the leadership of etcd was moved it stays for at least so long.
+const SETTLED: Duration = Duration::from_secs(10);
+/// Before Docker's events are asked for again.
+const RECONNECT: Duration = Duration::from_secs(1);
+/// How often a death is looked into when etcd does not answer at once.
+const TRIES: u32 = 5;
+
+/// What a guard is told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Name of the cluster: Patroni's scope and the stack's name.
+    pub cluster: String,
+    /// The etcd member on this host, `host:port`.
+    pub etcd: String,
+    /// Added to Patroni's own bound.
+    pub margin: Duration,
+    /// Path of the Docker daemon's socket.
+    pub docker: String,
+    /// Where metrics are served.
+    pub listen: SocketAddr,
+}
+
+/// Runs until the process is ended. Fails only before the first look.
+pub async fn run(options: Options) -> Result<(), GuardError> {
+    let metrics = Metrics::default();
+    metrics::serve(metrics.clone(), options.listen).await?;
+    let store = Store::connect(&options.etcd, &options.cluster).await?;
+    let containers = Containers::connect(&options.docker, &options.cluster)?;
+    log_line(&format!(
+        "event=start cluster={} etcd={} margin={:?} version={}",
+        options.cluster,
+        options.etcd,
+        options.margin,
+        env!("CARGO_PKG_VERSION")
+    ));
+    let (died, deaths) = mpsc::channel(64);
+    let (newest, latest) = channel::channel(None);
+    tokio::spawn(listen(containers.clone(), metrics.clone(), died));
+    tokio::spawn(place(store.clone(), containers.clone(), metrics.clone(), latest));
+    let guard = Guard { store, containers, metrics, watch: Watch::new(options.margin), seen: BTreeMap::new(), newest };
+    guard.work(deaths).await;
+    Ok(())
+}
+
+struct Guard {
+    store: Store,
+    containers: Containers,
+    metrics: Metrics,
+    watch: Watch,
+    /// When each lease of a leader key was first seen, in nanoseconds since 1970, the clock of Docker's events.
+    seen: BTreeMap<i64, i64>,
+    newest: channel::Sender<Option<Sample>>,
+}
+
+impl Guard {
+    async fn work(mut self, mut deaths: mpsc::Receiver<Died>) {
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut blind = false;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => match self.look().await {
+                    Ok(_) if blind => {
+                        log_line("event=sees_again");
+                        blind = false;
+                    }
+                    Ok(_) => {}
+                    Err(error) if !blind => {
+                        log_line(&format!("event=blind reason=\"{error}\""));
+                        blind = true;
+                    }
+                    Err(_) => {}
+                },
+                Some(died) = deaths.recv() => self.look_into(&died).await,
+            }
+        }
+    }
+
+    /// One look at the leases, and what follows from it.
+    async fn look(&mut self) -> Result<Sample, StoreError> {
+        let sample = match self.store.sample().await {
+            Ok(sample) => sample,
+            Err(error) => {
+                self.metrics.counts().failed_samples += 1;
+                return Err(error);
+            }
+        };
+        let verdicts = self.watch.observe(&sample);
+        self.count(&sample);
+        for verdict in verdicts {
+            self.carry_out(&verdict).await;
+        }
+        self.newest.send_replace(Some(sample.clone()));
+        Ok(sample)
+    }
+
+    fn count(&mut self, sample: &Sample) {
+        let leaders: Vec<i64> = sample.groups.values().filter_map(|g| g.leader.as_ref()).map(|l| l.lease).collect();
+        let now = wall_clock();
+        self.seen.retain(|lease, _| leaders.contains(lease));
+        for lease in leaders {
+            self.seen.entry(lease).or_insert(now);
+        }
+        let mut counts = self.metrics.counts();
+        counts.samples += 1;
+        counts.holes = self.watch.holes();
+        counts.last_sample = Some(std::time::Instant::now());
+        counts.leases =
+            self.watch.unrenewed(sample.answered).map(|(group, idle, limit)| (group.to_owned(), idle, limit)).collect();
+    }
+
+    async fn carry_out(&self, verdict: &Verdict) {
+        // The process may have been paused since: what was seen then is no proof any more.
+        if self.store.now().saturating_sub(verdict.sampled) > FRESH {
+            self.call_off("stale", &verdict.group, &verdict.leader);
+            return;
+        }
+        let why = format!("unrenewed={:.2}s", verdict.unrenewed.as_secs_f64());
+        self.revoke("unrenewed", &verdict.group, &verdict.leader, &why).await;
+    }
+
+    /// A container of a member has died. Everything is asked anew, in the order that makes it a proof: who holds the lease,
+    /// then whether any container of that member has processes.
+    async fn look_into(&mut self, died: &Died) {
+        let known = self.seen.clone();
+        for _ in 0..TRIES {
+            let asked = self.store.now();
+            let Ok(sample) = self.look().await else {
+                sleep(LOOK).await;
+                continue;
+            };
+            let held = sample.groups.iter().filter_map(|(group, g)| Some((group, g.leader.as_ref()?)));
+            for (group, leader) in held.filter(|(_, leader)| leader.holder == died.member) {
+                // Taken after the death, or not known to be older: then it may be another container's.
+                if known.get(&leader.lease).is_none_or(|seen| *seen >= died.at) {
+                    self.call_off("not_its_lease", group, leader);
+                    continue;
+                }
+                match self.containers.lives(&died.member).await {
+                    Ok(false) if self.store.now().saturating_sub(asked) <= 2 * FRESH => {
+                        self.revoke("container_died", group, leader, "its processes are gone").await;
+                    }
+                    Ok(false) => self.call_off("stale", group, leader),
+                    Ok(true) => self.call_off("runs_again", group, leader),
+                    Err(_) => self.call_off("docker_silent", group, leader),
+                }
+            }
+            return;
+        }
+    }
+
+    async fn revoke(&self, reason: &'static str, group: &str, leader: &Leader, why: &str) {
+        let what = format!("group={} holder={} lease={:x}", shown(group), leader.holder, leader.lease);
+        match self.store.revoke(group, leader).await {
+            Ok(Revocation::Done) => {
+                *self.metrics.counts().revocations.entry((shown(group).to_owned(), reason)).or_default() += 1;
+                log_line(&format!("event=revoked reason={reason} {what} why=\"{why}\""));
+            }
+            Ok(Revocation::Changed) => self.call_off("changed", group, leader),
+            Err(error) => {
+                *self.metrics.counts().called_off.entry("failed").or_default() += 1;
+                log_line(&format!("event=revoke_failed reason={reason} {what} error=\"{error}\""));
+            }
+        }
+    }
+
+    fn call_off(&self, reason: &'static str, group: &str, leader: &Leader) {
+        *self.metrics.counts().called_off.entry(reason).or_default() += 1;
+        log_line(&format!(
+            "event=called_off reason={reason} group={} holder={} lease={:x}",
+            shown(group),
+            leader.holder,
+            leader.lease
+        ));
+    }
+}
+
+/// The only group of a cluster without Citus has no name in etcd.
+fn shown(group: &str) -> &str {
+    if group.is_empty() { "0" } else { group }
+}
+
+async fn listen(containers: Containers, metrics: Metrics, died: mpsc::Sender<Died>) {
+    loop {
+        let mut events = Box::pin(containers.deaths());
+        metrics.counts().events_connected = true;
+        while let Some(Ok(event)) = events.next().await {
+            log_line(&format!("event=container_died member={}", event.member));
+            if died.send(event).await.is_err() {
+                return;
+            }
+        }
+        metrics.counts().events_connected = false;
+        sleep(RECONNECT).await;
+    }
+}
+
+async fn place(store: Store, containers: Containers, metrics: Metrics, latest: channel::Receiver<Option<Sample>>) {
+    let mut stuck = false;
+    loop {
+        sleep(PLACEMENT).await;
+        let Some(sample) = latest.borrow().clone() else { continue };
+        if store.now().saturating_sub(sample.answered) > FRESH {
+            continue;
+        }
+        let found = timeout(PLACEMENT, placement::keep_apart(&store, &containers, &sample)).await;
+        match found {
+            Ok(Ok(Placement::Moved { to, beside })) => {
+                metrics.counts().moves += 1;
+                log_line(&format!("event=etcd_leader_moved to={to:x} beside={beside}"));
+                sleep(SETTLED).await;
+            }
+            Ok(Ok(Placement::Stuck { beside })) if !stuck => {
+                stuck = true;
+                log_line(&format!("event=etcd_leader_stays beside={beside} reason=\"no other member could take over\""));
+            }
+            Ok(Ok(Placement::Good)) => stuck = false,
+            // Tried again in a moment; that etcd does not answer is told by the looks.
+            Ok(Ok(Placement::Stuck { .. }) | Err(_)) | Err(_) => {}
+        }
+    }
+}
+
+fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

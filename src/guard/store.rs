@@ -1,0 +1,234 @@
+//! The guard's view of etcd: the member on its own host, and nothing else.
+//!
+//! A guard whose member is down or cut off sees nothing and does nothing; the others see.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use etcd_client::{Channel, Client, Compare, CompareOp, GetOptions, KeyValue, Txn};
+use futures_util::future::try_join_all;
+use serde_json::Value;
+use tonic::transport::Endpoint;
+
+use super::error::GuardError;
+use super::watch::{Group, Leader, Sample, Settings};
+
+/// A healthy member answers within milliseconds. Beyond this an answer proves too little to be worth waiting for.
+const TIMEOUT: Duration = Duration::from_millis(600);
+/// A connection to a container that is gone does not end by itself.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// Why a question to etcd has no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// etcd said no, or said nothing in time.
+    #[error("etcd: {0}")]
+    Etcd(#[from] etcd_client::Error),
+    /// The answers come from two terms.
+    #[error("etcd changed its leader while it was asked")]
+    TermChanged,
+    /// Not what etcd answers.
+    #[error("etcd answered without {0}")]
+    Missing(&'static str),
+}
+
+/// What became of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// The lease is gone, and with it the leader key and the member key.
+    Done,
+    /// The leader key is not what it was: nothing was touched.
+    Changed,
+}
+
+/// Who leads etcd, as the local member sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raft {
+    /// Whether that is the local member.
+    pub leads: bool,
+    /// The other voting members: id and the address for clients.
+    pub others: Vec<(u64, String)>,
+}
+
+/// A connection to the local member.
+#[derive(Clone)]
+pub struct Store {
+    client: Client,
+    /// `/service/<cluster>/`.
+    scope: String,
+    /// The guard's monotonic clock begins here.
+    epoch: Instant,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Connects when it is first asked, and again whenever the connection is lost.
+    pub async fn connect(endpoint: &str, cluster: &str) -> Result<Self, GuardError> {
+        let client =
+            lazy(endpoint).await.map_err(|source| GuardError::Endpoint { endpoint: endpoint.to_owned(), source })?;
+        Ok(Self { client, scope: format!("/service/{cluster}/"), epoch: Instant::now() })
+    }
+
+    /// The guard's monotonic clock.
+    pub fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// One look at all leader keys and their leases. The last question is one that only a leader with a quorum behind it can
+    /// answer: with the same term before and after, what was answered in between is that leader's word.
+    pub async fn sample(&self) -> Result<Sample, StoreError> {
+        let sent = self.now();
+        let options = GetOptions::new().with_prefix();
+        let keys = self.client.clone().get(self.scope.as_str(), Some(options)).await?;
+        let term = keys.header().ok_or(StoreError::Missing("a header"))?.raft_term();
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        let mut leaders = Vec::new();
+        for kv in keys.kvs() {
+            let Some((group, name)) = place(&self.scope, kv) else { continue };
+            match name.as_str() {
+                "leader" if kv.lease() != 0 => leaders.push((group, kv)),
+                "config" => groups.entry(group).or_insert(EMPTY).settings = settings(kv.value()),
+                _ => {}
+            }
+        }
+        let lives = try_join_all(leaders.iter().map(|(_, kv)| self.time_to_live(kv.lease()))).await?;
+        for ((group, kv), life) in leaders.into_iter().zip(lives) {
+            // Gone between two questions: then nobody leads.
+            let leader = life.map(|(granted, remaining)| Leader {
+                holder: String::from_utf8_lossy(kv.value()).into_owned(),
+                lease: kv.lease(),
+                revision: kv.mod_revision(),
+                granted,
+                remaining,
+            });
+            groups.entry(group).or_insert(EMPTY).leader = leader;
+        }
+        let confirmed = self.client.clone().get(self.scope.as_str(), None).await?;
+        if confirmed.header().map(etcd_client::ResponseHeader::raft_term) != Some(term) {
+            return Err(StoreError::TermChanged);
+        }
+        Ok(Sample { sent, answered: self.now(), term, groups })
+    }
+
+    async fn time_to_live(&self, lease: i64) -> Result<Option<(u64, u64)>, StoreError> {
+        match self.client.clone().lease_time_to_live(lease, None).await {
+            Ok(answer) => Ok(u64::try_from(answer.ttl()).ok().zip(u64::try_from(answer.granted_ttl()).ok()).map(|(r, g)| (g, r))),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends the lease of a leader key, if the key is still the one that was seen.
+    pub async fn revoke(&self, group: &str, leader: &Leader) -> Result<Revocation, StoreError> {
+        let key = leader_key(&self.scope, group);
+        let same = [
+            Compare::lease(key.as_str(), CompareOp::Equal, leader.lease),
+            Compare::mod_revision(key.as_str(), CompareOp::Equal, leader.revision),
+        ];
+        if !self.client.clone().txn(Txn::new().when(same)).await?.succeeded() {
+            return Ok(Revocation::Changed);
+        }
+        match self.client.clone().lease_revoke(leader.lease).await {
+            Ok(_) => Ok(Revocation::Done),
+            // Another guard was faster.
+            Err(error) if is_not_found(&error) => Ok(Revocation::Changed),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the local member leads, and who else could.
+    pub async fn raft(&self) -> Result<Raft, StoreError> {
+        let status = self.client.clone().status().await?;
+        let own = status.header().ok_or(StoreError::Missing("a header"))?.member_id();
+        if status.leader() != own {
+            return Ok(Raft { leads: false, others: Vec::new() });
+        }
+        let members = self.client.clone().member_list().await?;
+        let others = members.members().iter().filter(|m| m.id() != own && !m.is_learner());
+        let others = others.filter_map(|m| Some((m.id(), m.client_urls().first()?.clone()))).collect();
+        Ok(Raft { leads: true, others })
+    }
+
+    /// Hands the leadership of etcd to another member. Only the leader can.
+    pub async fn hand_over(&self, to: u64) -> Result<(), StoreError> {
+        self.client.clone().move_leader(to).await?;
+        Ok(())
+    }
+}
+
+/// Whether a member elsewhere answers and follows without complaints.
+pub async fn follows(url: &str) -> bool {
+    let Ok(mut client) = lazy(url).await else { return false };
+    client.status().await.is_ok_and(|status| status.errors().is_empty() && status.leader() != 0)
+}
+
+const EMPTY: Group = Group { leader: None, settings: None };
+
+async fn lazy(endpoint: &str) -> Result<Client, etcd_client::Error> {
+    let url = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };
+    let channel = Endpoint::from_shared(url)?
+        .timeout(TIMEOUT)
+        .connect_timeout(TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .connect_lazy();
+    Client::from_channel(Channel::Tonic(channel), None).await
+}
+
+fn is_not_found(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status) if status.code() == tonic::Code::NotFound)
+}
+
+fn leader_key(scope: &str, group: &str) -> String {
+    if group.is_empty() { format!("{scope}leader") } else { format!("{scope}{group}/leader") }
+}
+
+/// Group and name of a key: (`0`, `leader`) of `/service/c/0/leader`, (``, `leader`) of `/service/c/leader`. Members' keys and
+/// the like are deeper and none of ours.
+fn place(scope: &str, kv: &KeyValue) -> Option<(String, String)> {
+    let path = std::str::from_utf8(kv.key()).ok()?.strip_prefix(scope)?;
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        [name] => Some((String::new(), (*name).to_owned())),
+        [group, name] if group.bytes().all(|b| b.is_ascii_digit()) => Some(((*group).to_owned(), (*name).to_owned())),
+        _ => None,
+    }
+}
+
+/// Reads Patroni's dynamic configuration; `None` when a value that matters is missing: Patroni's own defaults are not guessed.
+fn settings(text: &[u8]) -> Option<Settings> {
+    let config: Value = serde_json::from_slice(text).ok()?;
+    let seconds = |key: &str| config.get(key)?.as_f64().filter(|s| *s > 0.0).map(Duration::from_secs_f64);
+    let on = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let bound = seconds("loop_wait")? + 2 * seconds("retry_timeout")?;
+    Some(Settings { bound, steps_down: !on("pause") && !on("failsafe_mode") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_without_timings_are_none() {
+        assert_eq!(settings(br#"{"ttl": 20, "loop_wait": 1}"#), None);
+        assert_eq!(settings(b"not json"), None);
+    }
+
+    #[test]
+    fn the_bound_is_patronis_rule() {
+        let read = settings(br#"{"ttl": 20, "loop_wait": 1, "retry_timeout": 3, "pause": null}"#);
+        assert_eq!(read, Some(Settings { bound: Duration::from_secs(7), steps_down: true }));
+    }
+
+    #[test]
+    fn leaders_that_do_not_step_down_are_left_alone() {
+        for key in ["pause", "failsafe_mode"] {
+            let read = settings(format!(r#"{{"loop_wait": 1, "retry_timeout": 3, "{key}": true}}"#).as_bytes());
+            assert!(read.is_some_and(|s| !s.steps_down), "{key}");
+        }
+    }
+}
