@@ -14,7 +14,7 @@ const BEGIN: &str = "<!-- keys: derived from the schema, see tests/topology_refe
 const END: &str = "<!-- end of keys -->";
 
 /// Sections in the order in which a topology is written, with the header that each has in the file.
-const SECTIONS: [(&str, &str); 22] = [
+const SECTIONS: [(&str, &str); 25] = [
     ("", "Top of the file"),
     ("cluster", "[cluster]"),
     ("ssh", "[ssh]"),
@@ -27,6 +27,9 @@ const SECTIONS: [(&str, &str); 22] = [
     ("shard", "[[shard]]"),
     ("proxy", "[proxy]"),
     ("failover", "[failover]"),
+    ("failover.promise", "[failover.promise]"),
+    ("failover.promise.loss", "[failover.promise.loss]"),
+    ("guard", "[guard]"),
     ("vector", "[vector]"),
     ("resources", ""),
     ("resources.etcd", "[resources.etcd], [resources.coordinator], [resources.worker], [resources.proxy]"),
@@ -122,6 +125,14 @@ fn note(name: &str) -> Option<&'static str> {
         "host" => Some("One block per Docker host, in the order in which automatic placement goes round."),
         "host.ssh" => Some("Also as `ssh = { port = 2222 }` within the host's block."),
         "shard" => Some("One block per shard group, numbered from 1 in the order of the file, instead of `shards.count`."),
+        "failover.promise" => Some(
+            "How long writes may fail, as clients see it through the VIP: from the last commit before the event to the first one \
+             after it. A promise that the settings cannot keep is refused; `topology budget` shows why.",
+        ),
+        "failover.promise.loss" => {
+            Some("Acknowledged transactions that may be lost in any of these events. 0 wants `sync` or `quorum` replication.")
+        }
+        "guard" => Some("One guard beside each etcd member revokes the lease of a leader that has ceased to renew it."),
         "resources.etcd" => Some("A limit holds for each service of the role, also when several share a host."),
         "postgres.parameters" => Some(
             "Any setting of PostgreSQL or an extension (`\"citus.…\"`, in quotes), as text, number or boolean. It holds in every group \

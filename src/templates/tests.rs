@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::artifacts::{Kind, Layer, SECRETS};
 use super::*;
+use crate::topology::Promise;
 use crate::topology::ids::{ClusterName, GroupId, HostName, MemberName};
 use crate::topology::model::*;
 
@@ -77,6 +78,8 @@ fn topology() -> Topology {
             primary_start_timeout: Duration::ZERO,
             maximum_lag_on_failover: 1 << 20,
         },
+        guard: Guard { enabled: true, margin: Duration::from_millis(300) },
+        promise: Promise::default(),
         citus: Some(Citus { shard_count: 32 }),
         vector: VectorEngine::Pgvector,
         resources: BTreeMap::from([(Role::Worker, limits)]),

@@ -47,6 +47,9 @@ pub struct TopologyFile {
     /// Patroni's timings: how fast a failure is noticed.
     #[serde(default)]
     pub failover: FailoverSection,
+    /// The lease guard: takes a lost leader's key away before its `ttl` is over.
+    #[serde(default)]
+    pub guard: GuardSection,
     /// Vector search.
     #[serde(default)]
     pub vector: VectorSection,
@@ -245,6 +248,63 @@ pub struct FailoverSection {
     /// Lag beyond which an asynchronous standby is no candidate. Default: `1MiB`.
     #[schemars(regex(pattern = limits::SIZE_PATTERN))]
     pub maximum_lag_on_failover: Option<At<String>>,
+    /// How long writes may fail, event by event.
+    #[serde(default)]
+    pub promise: PromiseSection,
+}
+
+/// `[failover.promise]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromiseSection {
+    /// PostgreSQL of the coordinator leader crashes, its container stays. Default: 4 s, or the budget's worst.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
+    pub postgres_crash: Option<At<String>>,
+    /// The coordinator leader's container is killed (SIGKILL). Default: 3 s, or the budget's worst.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
+    pub container_kill: Option<At<String>>,
+    /// The container of a shard group's leader is killed (SIGKILL). Default: 4 s, or the budget's worst.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
+    pub shard_leader_kill: Option<At<String>>,
+    /// The host with the coordinator leader and the VIP is lost. Default: 9 s, or the budget's worst.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
+    pub host_loss: Option<At<String>>,
+    /// The same, and etcd's leader is on that host too. Default: 10 s, or the budget's worst.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
+    pub host_loss_with_etcd_leader: Option<At<String>>,
+    /// The network cuts the coordinator leader's host off from all others. Default: 10 s, or the budget's worst.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
+    pub isolation: Option<At<String>>,
+    /// The proxy host that holds the VIP, or HAProxy on it, is lost; no leader is. Default: 1.5 s, or the budget's worst.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
+    pub vip: Option<At<String>>,
+    /// Pause of writes when leadership is handed over by order. Default: 2 s, or the budget's worst.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
+    pub switchover_pause: Option<At<String>>,
+    /// Acknowledged transactions that may be lost, in any of these events.
+    #[serde(default)]
+    pub loss: LossSection,
+}
+
+/// `[failover.promise.loss]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LossSection {
+    /// Transactions of the coordinators. Default: 0; no limit with `async` replication.
+    pub coordinators: Option<At<u32>>,
+    /// Transactions of each shard group. Default: 0; no limit for groups with `async` replication.
+    pub shards: Option<At<u32>>,
+}
+
+/// `[guard]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GuardSection {
+    /// Run a guard on each etcd host; without it the loss of a leader's host costs `failover.ttl`. Default: true.
+    pub enabled: Option<At<bool>>,
+    /// What a guard waits beyond `loop_wait + 2 · retry_timeout` since a leader's last renewal, 100 ms to 5 s. Default: `300ms`.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
+    pub margin: Option<At<String>>,
 }
 
 /// `[vector]`

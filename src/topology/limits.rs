@@ -1,5 +1,7 @@
 //! Bounds and forms of values, in one place for the schema that editors read and the check that explains what is wrong.
 
+use std::time::Duration;
+
 /// Form of a cluster's or host's name, as a regular expression; [`super::ids::check_name`] is the same in code.
 pub const NAME_PATTERN: &str = "^[a-z]([a-z0-9-]{0,22}[a-z0-9])?$";
 
@@ -42,3 +44,7 @@ pub const POOL_SIZE: (u32, u32) = (1, 1000);
 
 /// Cores of the largest machines; a larger number is a mistake.
 pub const CPUS_MAX: f64 = 1024.0;
+
+/// What a lease guard waits beyond Patroni's own bound. A guard sees a renewal some 100 ms late, so less would take leadership
+/// from leaders that are well; more than some seconds is surely a wrong unit.
+pub const GUARD_MARGIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

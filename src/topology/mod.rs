@@ -12,6 +12,7 @@ pub mod limits;
 pub mod model;
 pub mod new;
 pub mod placement;
+pub mod promise;
 pub mod resolve;
 pub mod resources;
 pub mod schema;
@@ -23,6 +24,7 @@ pub mod units;
 pub use finding::{Finding, Severity};
 pub use ids::{ClusterName, GroupId, HostName, MemberName};
 pub use model::Topology;
+pub use promise::{Event, LossLimit, Promise};
 pub use resolve::{Loaded, TopologyError, load, load_with_warnings, parse};
 
 /// A topology of `examples/` by name, e.g. `three-hosts`: what tests of all modules start from.

@@ -12,6 +12,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::ids::{ClusterName, GroupId, HostName, MemberName};
+use super::promise::Promise;
 
 /// A whole cluster, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -34,6 +35,10 @@ pub struct Topology {
     pub proxies: Vec<Proxy>,
     /// Patroni's timings.
     pub failover: Timings,
+    /// The lease guard.
+    pub guard: Guard,
+    /// How long writes may fail and what may be lost, event by event.
+    pub promise: Promise,
     /// Citus settings; `None` means a plain Patroni cluster without shard groups.
     pub citus: Option<Citus>,
     /// Which vector extension is created in the application database.
@@ -178,6 +183,40 @@ pub struct Timings {
     pub maximum_lag_on_failover: u64,
 }
 
+/// The lease guard: one per etcd member, it revokes the lease of a leader that has ceased to renew it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Guard {
+    /// Whether guards run; without them a lost leader keeps its key for the whole `ttl`.
+    pub enabled: bool,
+    /// What is waited beyond [`Timings::self_demotion`].
+    #[serde(rename = "margin_ms", serialize_with = "as_millis")]
+    pub margin: Duration,
+}
+
+/// A guard as a service: its name, and the host whose etcd member it goes with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardMember {
+    /// `guard-1` for `etcd-1`, and so on.
+    pub name: MemberName,
+    /// Where it runs.
+    pub host: HostName,
+}
+
+impl Timings {
+    /// After this long without a renewal a leader has demoted itself, wherever it is: Patroni's rule
+    /// `loop_wait + 2 · retry_timeout ≤ ttl` keeps that within the lifetime of its key (Patroni's manual, `retry_timeout`).
+    pub fn self_demotion(&self) -> Duration {
+        self.loop_wait + 2 * self.retry_timeout
+    }
+}
+
+impl Guard {
+    /// Age of a leader's last renewal at which its lease is revoked.
+    pub fn revokes_after(&self, timings: &Timings) -> Duration {
+        timings.self_demotion() + self.margin
+    }
+}
+
 /// Durations are numbers in JSON, with the unit in the key.
 fn as_millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
@@ -281,6 +320,13 @@ impl Topology {
     /// The member of that name.
     pub fn member(&self, name: &str) -> Option<&Member> {
         self.members().find(|m| m.name.as_str() == name)
+    }
+
+    /// The lease guards, one for each etcd member; none when they are switched off.
+    pub fn guards(&self) -> Vec<GuardMember> {
+        let name = |n: usize| MemberName::new(&format!("guard-{n}")).expect("a word and a number make a name");
+        let members = self.etcd.iter().zip(1..).filter(|_| self.guard.enabled);
+        members.map(|(etcd, n)| GuardMember { name: name(n), host: etcd.host.clone() }).collect()
     }
 
     /// What clients connect to: the VIP, or the first proxy host where there is none.

@@ -5,9 +5,11 @@
 
 mod failover;
 mod groups;
+mod guard;
 mod hosts;
 mod network;
 mod postgres;
+mod promise;
 mod services;
 mod whole;
 
@@ -17,6 +19,7 @@ use super::file::TopologyFile;
 use super::finding::Finding;
 use super::ids::{ClusterName, NAME_MAX, NameError};
 use super::model::Topology;
+use super::promise::Promise;
 use super::span::At;
 
 /// Versions of the file's format that this program reads.
@@ -44,6 +47,7 @@ pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Findi
     let proxies = services::proxies(file, &directory, findings);
     let network = network::read(file, &directory, &proxies, findings);
     let failover = failover::read(&file.failover, findings);
+    let guard = guard::read(&file.guard, findings);
     let citus = groups::citus(file, &groups, findings);
     let vector = services::vector(&file.vector);
     let resources = postgres::resources(&file.resources, findings);
@@ -51,7 +55,7 @@ pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Findi
     let pooler = services::pooler(&file.pooler, findings);
     let images = services::images(&file.images, postgres, citus.is_some(), vector, findings);
 
-    let topology = Topology {
+    let mut topology = Topology {
         name,
         database,
         postgres,
@@ -61,6 +65,8 @@ pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Findi
         groups,
         proxies,
         failover,
+        guard,
+        promise: Promise::default(),
         citus,
         vector,
         resources,
@@ -68,6 +74,7 @@ pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Findi
         pooler,
         images,
     };
+    topology.promise = promise::read(&file.failover.promise, &topology, findings);
     whole::check(file, &topology, findings);
     topology
 }
