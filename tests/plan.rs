@@ -141,7 +141,7 @@ fn apply(action: &Action, topology: &Topology, artifacts: &Artifacts, seen: &mut
                     let facts = ProxyFacts { holds_vip: false, backends: BTreeMap::new(), sessions: 0 };
                     seen.proxies.insert(service.name.clone(), Probe::Known(facts));
                 }
-                Kind::Pgbouncer | Kind::Keepalived => {}
+                Kind::Pgbouncer | Kind::Keepalived | Kind::Guard => {}
             }
         }
         Action::Switchover { group, from } => {

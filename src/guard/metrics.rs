@@ -106,8 +106,10 @@ pub async fn serve(metrics: Metrics, address: SocketAddr) -> Result<(), GuardErr
             let metrics = metrics.clone();
             tokio::spawn(async move {
                 let answer = service_fn(move |request| std::future::ready(Ok::<_, Infallible>(respond(&metrics, &request))));
-                let server =
-                    http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(BLIND).serve_connection(TokioIo::new(stream), answer);
+                let server = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(BLIND)
+                    .serve_connection(TokioIo::new(stream), answer);
                 // A client that goes away in the middle is its own affair.
                 let _ = server.await;
             });

@@ -69,8 +69,7 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Connects when it is first asked, and again whenever the connection is lost.
     pub async fn connect(endpoint: &str, cluster: &str) -> Result<Self, GuardError> {
-        let client =
-            lazy(endpoint).await.map_err(|source| GuardError::Endpoint { endpoint: endpoint.to_owned(), source })?;
+        let client = lazy(endpoint).await.map_err(|source| GuardError::Endpoint { endpoint: endpoint.to_owned(), source })?;
         Ok(Self { client, scope: format!("/service/{cluster}/"), epoch: Instant::now() })
     }
 
@@ -117,7 +116,9 @@ impl Store {
 
     async fn time_to_live(&self, lease: i64) -> Result<Option<(u64, u64)>, StoreError> {
         match self.client.clone().lease_time_to_live(lease, None).await {
-            Ok(answer) => Ok(u64::try_from(answer.ttl()).ok().zip(u64::try_from(answer.granted_ttl()).ok()).map(|(r, g)| (g, r))),
+            Ok(answer) => {
+                Ok(u64::try_from(answer.ttl()).ok().zip(u64::try_from(answer.granted_ttl()).ok()).map(|(r, g)| (g, r)))
+            }
             Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -259,17 +259,11 @@ fn swarm_facts(topology: &Topology) -> SwarmFacts {
         };
         (name, facts)
     };
-    let proxies = topology
-        .proxies
-        .iter()
-        .flat_map(|p| ["haproxy", "pgbouncer", "keepalived"].map(|part| service(format!("{part}-{}", p.ordinal), &p.host)));
-    let etcd = topology.etcd.iter().map(|m| service(m.name.to_string(), &m.host));
-    let members = topology.members().map(|m| service(m.name.to_string(), &m.host));
     SwarmFacts {
         seen_from: topology.hosts[0].name.clone(),
         cluster_id: "swarm".into(),
         nodes: topology.hosts.iter().map(|h| (format!("node-{}", h.name), node(h))).collect(),
-        services: etcd.chain(members).chain(proxies).collect(),
+        services: topology.services().into_iter().map(|(name, host)| service(name, &host)).collect(),
         networks: BTreeMap::new(),
         secrets: Vec::new(),
         configs: BTreeMap::new(),

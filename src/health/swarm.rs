@@ -81,8 +81,8 @@ pub fn services(look: &Look<'_>) -> Vec<Finding> {
     if look.undeployed().is_some() {
         return vec![Finding::fail(SERVICES, "none is deployed", "run `pgclusterctl up`")];
     }
-    let judge = |(name, host): (String, &HostName)| {
-        let lost = look.lost_with([host]);
+    let judge = |(name, host): (String, HostName)| {
+        let lost = look.lost_with([&host]);
         let Some(service) = facts.services.get(&name) else {
             return Finding::fail(&name, format!("not deployed (belongs on {host})"), "run `pgclusterctl up`");
         };
@@ -104,19 +104,7 @@ pub fn services(look: &Look<'_>) -> Vec<Finding> {
         }
         Finding::pass(&name, format!("running on {host}"))
     };
-    expected(look).into_iter().map(judge).collect()
-}
-
-/// Name and host of each service that the topology asks for.
-fn expected<'a>(look: &Look<'a>) -> Vec<(String, &'a HostName)> {
-    let topology = look.topology;
-    let etcd = topology.etcd.iter().map(|m| (m.name.to_string(), &m.host));
-    let members = topology.members().map(|m| (m.name.to_string(), &m.host));
-    let parts: &[&str] =
-        if topology.network.vip.is_some() { &["haproxy", "pgbouncer", "keepalived"] } else { &["haproxy", "pgbouncer"] };
-    let proxies =
-        topology.proxies.iter().flat_map(|p| parts.iter().map(move |part| (format!("{part}-{}", p.ordinal), &p.host)));
-    etcd.chain(members).chain(proxies).collect()
+    look.topology.services().into_iter().map(judge).collect()
 }
 
 /// Nodes by the host name that their label carries.

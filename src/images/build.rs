@@ -74,7 +74,7 @@ pub async fn build(
 async fn build_one(ui: &Ui, recipe: &Recipe, sources: &Sources, rebuild: bool) -> Result<(), ImageError> {
     let doing = format!("building {}", recipe.tag);
     let step = Step::start(ui, doing.clone());
-    let place = context::write(recipe.component, recipe.downloads)?;
+    let place = context::write(recipe)?;
     let mut command = tool::docker();
     command.args(arguments(recipe, sources, rebuild));
     for variable in PROXY_VARIABLES {
@@ -129,6 +129,7 @@ mod tests {
             args: vec![("PG_MAJOR", "17".into())],
             citus: true,
             downloads: false,
+            program: false,
         };
         let sources = Sources { base: None, citus: Some("local/citus:1".into()) };
         let told = arguments(&recipe, &sources, true).join(" ");

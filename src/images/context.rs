@@ -8,6 +8,7 @@ use include_dir::{Dir, DirEntry};
 use tempfile::TempDir;
 
 use super::error::{ImageError, file};
+use super::recipe::Recipe;
 use crate::topology::images::CONTEXTS;
 
 /// Name under which a Dockerfile finds the machine's certificates.
@@ -19,14 +20,25 @@ const CA_VARIABLES: [&str; 3] = ["CARGO_HTTP_CAINFO", "SSL_CERT_FILE", "CURL_CA_
 /// Where Debian and Ubuntu keep them.
 const CA_DEFAULT: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Writes a component's build context into a folder that vanishes with the value; with the machine's certificates if the build
+/// Name under which a Dockerfile finds this program.
+const PROGRAM: &str = "pgclusterctl";
+
+/// Writes a recipe's build context into a folder that vanishes with the value; with the machine's certificates if the build
 /// downloads: behind a proxy that breaks TLS open, nothing else knows the proxy's.
-pub fn write(component: &str, with_certificates: bool) -> Result<TempDir, ImageError> {
+pub fn write(recipe: &Recipe) -> Result<TempDir, ImageError> {
+    let component = recipe.component;
     let place = TempDir::with_prefix("pgclusterctl-").map_err(file(std::env::temp_dir(), "written"))?;
     if let Some(folder) = CONTEXTS.get_dir(component) {
         write_entries(folder, component, place.path())?;
     }
-    if with_certificates && let Some(bundle) = ca_bundle() {
+    if recipe.program {
+        // The file that runs, also when a newer one was installed in its place meanwhile.
+        let own = Path::new("/proc/self/exe");
+        fs::copy(own, place.path().join(PROGRAM)).map_err(file(own, "copied"))?;
+    }
+    if recipe.downloads
+        && let Some(bundle) = ca_bundle()
+    {
         let to = place.path().join(CA_BUNDLE);
         fs::copy(&bundle, &to).map_err(file(bundle, "copied"))?;
     }
@@ -67,7 +79,16 @@ mod tests {
 
     #[test]
     fn scripts_can_be_run_and_folders_are_kept() {
-        let place = write("node", false).expect("writes");
+        let recipe = Recipe {
+            component: "node",
+            tag: "t".into(),
+            target: None,
+            args: Vec::new(),
+            citus: false,
+            downloads: false,
+            program: false,
+        };
+        let place = write(&recipe).expect("writes");
         let mode = |name: &str| fs::metadata(place.path().join(name)).expect("exists").permissions().mode() & 0o777;
         assert_eq!(mode("node-entrypoint"), 0o755);
         assert_eq!(mode("Dockerfile"), 0o644);

@@ -18,7 +18,7 @@ use crate::topology::{HostName, Topology};
 /// Where the images of a topology are.
 #[derive(Debug, Serialize)]
 pub struct Whereabouts {
-    /// In the order node, etcd, proxy.
+    /// In the order node, etcd, proxy, guard.
     pub images: Vec<String>,
     /// On this machine.
     pub here: Probe<BTreeMap<String, Presence>>,

@@ -31,13 +31,23 @@ pub struct Recipe {
     pub citus: bool,
     /// Whether crates are downloaded, which needs the machine's own certificates behind a TLS proxy.
     pub downloads: bool,
+    /// Whether this program itself is part of it.
+    pub program: bool,
 }
 
-/// The images of a topology: node, etcd, proxy.
+/// The images of a topology: node, etcd, proxy, and the guard where it is on.
 pub fn needed(topology: &Topology) -> Vec<Needed> {
     let (citus, ruvector) = (topology.citus.is_some(), topology.vector == VectorEngine::Ruvector);
     let ours = default_names(topology.postgres, citus, topology.vector);
-    let plain = |component, tag| Recipe { component, tag, target: None, args: Vec::new(), citus: false, downloads: false };
+    let plain = |component, tag| Recipe {
+        component,
+        tag,
+        target: None,
+        args: Vec::new(),
+        citus: false,
+        downloads: false,
+        program: false,
+    };
     let mut node = plain("node", ours.node);
     node.target = Some(if citus { "citus" } else { "plain" });
     node.args.push(("PG_MAJOR", topology.postgres.to_string()));
@@ -47,8 +57,13 @@ pub fn needed(topology: &Topology) -> Vec<Needed> {
         node.downloads = true;
     }
     let named = &topology.images;
-    [(&named.node, node), (&named.etcd, plain("etcd", ours.etcd)), (&named.proxy, plain("proxy", ours.proxy))]
+    let mut guard = plain("guard", ours.guard);
+    guard.program = true;
+    let always = [(&named.node, node), (&named.etcd, plain("etcd", ours.etcd)), (&named.proxy, plain("proxy", ours.proxy))];
+    let guard = topology.guard.enabled.then_some((&named.guard, guard));
+    always
         .into_iter()
+        .chain(guard)
         .map(|(name, recipe)| {
             let ours = *name == recipe.tag || name.ends_with(&in_registry_suffix(&recipe.tag));
             Needed { name: name.clone(), recipe: ours.then_some(recipe) }
@@ -59,7 +74,7 @@ pub fn needed(topology: &Topology) -> Vec<Needed> {
 /// The image of a lab's hosts.
 pub fn lab_host() -> Recipe {
     let tag = lab_host_name();
-    Recipe { component: "lab-host", tag, target: None, args: Vec::new(), citus: false, downloads: false }
+    Recipe { component: "lab-host", tag, target: None, args: Vec::new(), citus: false, downloads: false, program: false }
 }
 
 /// The default of a build argument that a component's Dockerfile declares before its first stage.
@@ -88,7 +103,7 @@ mod tests {
         let images = needed(&topology("[shards]\ncount = 2\n"));
         let node = images[0].recipe.as_ref().expect("ours");
         assert_eq!((node.target, node.citus, node.downloads), (Some("citus"), true, false));
-        assert_eq!(images.len(), 3);
+        assert_eq!(images.len(), 4);
     }
 
     #[test]

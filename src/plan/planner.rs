@@ -89,6 +89,7 @@ impl Planner<'_> {
         self.new_members_and_proxies(&mut plan);
         self.rolling_members(&mut plan);
         self.rolling_proxies(&mut plan);
+        self.guards(&mut plan);
         self.leftovers(&mut plan);
         if plan.is_empty() { Plan::default() } else { plan }
     }
@@ -157,6 +158,8 @@ impl Planner<'_> {
         // What will be rolled is judged after its own wave: it may be broken now, and the roll its cure.
         let settled = self.topology.groups.iter().filter(|g| !self.initialized(g) || !self.rolls(g));
         let mut until: Vec<_> = settled.flat_map(|g| group_conditions(self.topology, g)).collect();
+        let guards = self.services(|s| s.kind == Kind::Guard && self.deploy(s, Change::Update).is_none());
+        until.extend(guards.map(|s| Condition::Running { service: s.name.clone() }));
         if self.services(|s| s.layer == Layer::Proxy).all(|s| self.deploy(s, Change::Update).is_none()) {
             until.extend(self.proxy_conditions());
         }
@@ -211,6 +214,14 @@ impl Planner<'_> {
             let until = own.chain(self.proxy_conditions()).collect();
             plan.push(format!("proxy on {}", proxy.host), changed.into_iter().map(|(_, action)| action).collect(), until);
         }
+    }
+
+    /// All at once: a guard holds nothing, and without any of them Patroni's own ttl still runs.
+    fn guards(&self, plan: &mut Plan) {
+        let changed: Vec<_> =
+            self.services(|s| s.kind == Kind::Guard).filter_map(|s| Some((s, self.deploy(s, Change::Update)?))).collect();
+        let until = changed.iter().flat_map(|(service, _)| after(service, Vec::new())).collect();
+        plan.push("guards", changed.into_iter().map(|(_, action)| action).collect(), until);
     }
 
     fn leftovers(&self, plan: &mut Plan) {
@@ -326,7 +337,9 @@ fn proxy_conditions(topology: &Topology, artifacts: &Artifacts) -> Vec<Condition
 pub fn health_conditions(topology: &Topology, artifacts: &Artifacts) -> Vec<Condition> {
     let etcd = topology.etcd.iter().map(|m| Condition::EtcdMember { member: m.name.clone() });
     let groups = topology.groups.iter().flat_map(|g| group_conditions(topology, g));
-    etcd.chain(groups).chain(proxy_conditions(topology, artifacts)).collect()
+    let guards = artifacts.services.iter().filter(|s| s.kind == Kind::Guard);
+    let guards = guards.map(|s| Condition::Running { service: s.name.clone() });
+    etcd.chain(groups).chain(proxy_conditions(topology, artifacts)).chain(guards).collect()
 }
 
 /// Everything that forbids a plan.

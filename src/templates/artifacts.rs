@@ -41,6 +41,8 @@ pub enum Layer {
     Group(GroupId),
     /// HAProxy, PgBouncer, keepalived.
     Proxy,
+    /// The lease guards.
+    Guard,
 }
 
 /// What a service is.
@@ -57,6 +59,8 @@ pub enum Kind {
     Pgbouncer,
     /// keepalived.
     Keepalived,
+    /// A lease guard.
+    Guard,
 }
 
 /// One Swarm service.
@@ -123,6 +127,7 @@ impl Layer {
             Self::Etcd => "etcd".into(),
             Self::Group(group) => group.to_string(),
             Self::Proxy => "proxy".into(),
+            Self::Guard => "guard".into(),
         }
     }
 }

@@ -27,6 +27,7 @@ static ENGINE: LazyLock<Tera> = LazyLock::new(|| {
         "stack/etcd.yml.tera",
         "stack/files.yml.tera",
         "stack/haproxy.yml.tera",
+        "stack/guard.yml.tera",
         "stack/keepalived.yml.tera",
         "stack/member.yml.tera",
         "stack/networks.yml.tera",

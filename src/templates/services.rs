@@ -22,6 +22,8 @@ const ROOT_UID: u32 = 0;
 const SHARED_MEMORY: u64 = 1 << 30;
 /// Its floor where a memory limit is set; otherwise a quarter of the limit.
 const SHARED_MEMORY_MIN: u64 = 128 << 20;
+/// Port of the guards' metrics on the coordinators' network.
+const GUARD_METRICS: u16 = 8009;
 /// Open files beyond one for each connection: listeners, checks, libraries, logs. The limit is set because hosts differ
 /// (1024 on some), and no higher than needed because some may not raise theirs.
 const SPARE_FILES: u32 = 512;
@@ -62,6 +64,7 @@ enum Part<'t> {
     Haproxy { ports: [u16; 3], open_files: u32 },
     Pgbouncer { open_files: u32 },
     Keepalived {},
+    Guard { etcd: &'t str, margin_ms: u128, port: u16 },
 }
 
 /// What every partial asks for as `service`.
@@ -125,7 +128,25 @@ fn drafts(topology: &Topology) -> Result<Vec<Draft<'_>>, RenderError> {
             drafts.push(keepalived(topology, proxy, vip)?);
         }
     }
+    drafts.extend(topology.guards().into_iter().zip(&topology.etcd).map(|(member, etcd)| guard(topology, member.name, etcd)));
     Ok(drafts)
+}
+
+fn guard<'t>(topology: &'t Topology, name: MemberName, etcd: &'t EtcdMember) -> Draft<'t> {
+    Draft {
+        name,
+        kind: Kind::Guard,
+        layer: Layer::Guard,
+        host: &etcd.host,
+        image: &topology.images.guard,
+        role: Role::Guard,
+        file: None,
+        secrets: &[],
+        uid: ROOT_UID,
+        volume: String::new(),
+        grace: "5s",
+        part: Part::Guard { etcd: etcd.name.as_str(), margin_ms: topology.guard.margin.as_millis(), port: GUARD_METRICS },
+    }
 }
 
 fn etcd<'t>(topology: &'t Topology, member: &'t EtcdMember) -> Draft<'t> {
@@ -296,6 +317,7 @@ fn template(kind: Kind) -> &'static str {
         Kind::Haproxy => "stack/haproxy.yml.tera",
         Kind::Pgbouncer => "stack/pgbouncer.yml.tera",
         Kind::Keepalived => "stack/keepalived.yml.tera",
+        Kind::Guard => "stack/guard.yml.tera",
     }
 }
 
@@ -303,6 +325,7 @@ fn template(kind: Kind) -> &'static str {
 pub(super) fn networks(kind: Kind) -> &'static [Net] {
     match kind {
         Kind::Etcd => &[Net::Coordinator, Net::Worker],
+        Kind::Guard => &[Net::Coordinator],
         Kind::Member(group) if group.is_coordinator() => &[Net::Coordinator, Net::Worker],
         Kind::Member(_) => &[Net::Worker],
         Kind::Haproxy => &[Net::Coordinator, Net::Admin],

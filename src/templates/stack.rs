@@ -85,6 +85,9 @@ fn notes(kind: Kind) -> &'static [&'static str] {
             "in a volume that both mount.",
         ],
         Kind::Pgbouncer => &["PgBouncer: on SIGINT it lets running transactions end, then it stops."],
+        Kind::Guard => &[
+            "guard: revokes the lease of a leader that is gone. Docker's socket tells it which containers have died on its host.",
+        ],
         Kind::Keepalived => &["keepalived: holds the virtual address, in the host's own network."],
     }
 }

@@ -89,6 +89,7 @@ fn topology() -> Topology {
             node: "pgclusterctl/node:dev".into(),
             etcd: "pgclusterctl/etcd:dev".into(),
             proxy: "pgclusterctl/proxy:dev".into(),
+            guard: "pgclusterctl/guard:dev".into(),
             from_registry: false,
         },
     }

@@ -407,4 +407,6 @@ pub struct ImagesSection {
     pub etcd: Option<At<String>>,
     /// Full name of the proxy image. Default: the one that `image build` makes.
     pub proxy: Option<At<String>>,
+    /// Full name of the lease guard's image. Default: the one that `image build` makes.
+    pub guard: Option<At<String>>,
 }

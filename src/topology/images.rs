@@ -8,11 +8,14 @@ use sha2::{Digest, Sha256};
 
 use super::model::{Images, VectorEngine};
 
-/// The build contexts, one folder per component: `node`, `etcd`, `proxy`, and the lab's host.
+/// The build contexts, one folder per component: `node`, `etcd`, `proxy`, `guard`, and the lab's host.
 pub static CONTEXTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/images");
 
 /// Prefix of the names of images that no registry holds.
 pub const LOCAL_PREFIX: &str = "pgclusterctl/";
+
+/// Hash of the guard's own code: its image holds this program, of which little else matters there.
+const GUARD_FINGERPRINT: &str = env!("PGCLUSTERCTL_GUARD_FINGERPRINT");
 
 /// Hexadecimal digits of the content hash in a tag: 32 bits, for a handful of versions on one host.
 const HASH_DIGITS: usize = 8;
@@ -24,6 +27,7 @@ pub fn default_names(postgres: u32, citus: bool, vector: VectorEngine) -> Images
         node: format!("{LOCAL_PREFIX}node:{flavour}-{}", content_hash("node", &flavour)),
         etcd: format!("{LOCAL_PREFIX}etcd:{}", content_hash("etcd", "")),
         proxy: format!("{LOCAL_PREFIX}proxy:{}", content_hash("proxy", "")),
+        guard: format!("{LOCAL_PREFIX}guard:{}", content_hash("guard", GUARD_FINGERPRINT)),
         from_registry: false,
     }
 }

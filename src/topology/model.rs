@@ -264,6 +264,8 @@ pub enum Role {
     Worker,
     /// HAProxy, PgBouncer, keepalived: the limit holds for each.
     Proxy,
+    /// Lease guards: they need a few megabytes and are not limited.
+    Guard,
 }
 
 /// What a service of a role may use.
@@ -297,6 +299,8 @@ pub struct Images {
     pub etcd: String,
     /// HAProxy, PgBouncer, keepalived.
     pub proxy: String,
+    /// The lease guard.
+    pub guard: String,
     /// Whether hosts pull them from a registry; otherwise `image push` carries them over SSH.
     pub from_registry: bool,
 }
@@ -342,6 +346,7 @@ impl Topology {
         let mut services = BTreeMap::new();
         services.extend(self.etcd.iter().map(|m| (m.name.to_string(), m.host.clone())));
         services.extend(self.members().map(|m| (m.name.to_string(), m.host.clone())));
+        services.extend(self.guards().into_iter().map(|g| (g.name.to_string(), g.host)));
         for proxy in &self.proxies {
             let keepalived = self.network.vip.iter().map(|_| "keepalived");
             for kind in ["haproxy", "pgbouncer"].into_iter().chain(keepalived) {

@@ -129,7 +129,7 @@ pub(super) fn images(
                 .help("write its host and a path, without a scheme: \"registry.example.com/pg\""),
         );
     }
-    let explicit = [&section.node, &section.etcd, &section.proxy];
+    let explicit = [&section.node, &section.etcd, &section.proxy, &section.guard];
     for image in explicit.into_iter().flatten() {
         if let Err(problem) = check_image(image) {
             findings.push(
@@ -149,6 +149,7 @@ pub(super) fn images(
         node: name(&section.node, &defaults.node),
         etcd: name(&section.etcd, &defaults.etcd),
         proxy: name(&section.proxy, &defaults.proxy),
+        guard: name(&section.guard, &defaults.guard),
         // Without a registry of its own a topology pulls only when nothing is left for this program to carry.
         from_registry: section.registry.is_some() || explicit.iter().all(|e| e.as_ref().is_some_and(|n| has_registry_host(n))),
     }
