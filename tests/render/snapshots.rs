@@ -16,6 +16,7 @@ fn every_example_renders_as_recorded() {
             node: "pgclusterctl/node:test".into(),
             etcd: "pgclusterctl/etcd:test".into(),
             proxy: "pgclusterctl/proxy:test".into(),
+            guard: "pgclusterctl/guard:test".into(),
             from_registry: example.topology.images.from_registry,
         };
         let artifacts = example.render();
