@@ -8,9 +8,16 @@ use crate::error::{CommandError, Exit};
 use crate::failover::{self, Change, FailoverError};
 use crate::output::{Report, Step, Ui, table};
 use crate::plan::candidate::{Occasion, choose};
+use crate::steps::handover::Patience;
 
 /// Changes the leader of a group.
-pub async fn run(context: &Context, group: &GroupArgs, to: Option<&str>, occasion: Occasion) -> Result<Exit, CommandError> {
+pub async fn run(
+    context: &Context,
+    group: &GroupArgs,
+    to: Option<&str>,
+    occasion: Occasion,
+    pause: Option<Patience>,
+) -> Result<Exit, CommandError> {
     let session = Session::open(context).await?;
     let topology = &session.topology;
     let id = group.id();
@@ -37,7 +44,7 @@ pub async fn run(context: &Context, group: &GroupArgs, to: Option<&str>, occasio
     let manager = session.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &topology.name, verb, |text| context.ui.note(text)).await?;
     let step = Step::start(&context.ui, format!("{verb} of {id} to {}", candidate.member));
-    let outcome = failover::carry_out(session.world(), group, &state, &candidate, occasion, &consent).await;
+    let outcome = failover::carry_out(session.world(), group, &state, &candidate, occasion, pause, &consent).await;
     lock.release().await;
     let change = outcome?;
     step.done("");
@@ -48,14 +55,13 @@ pub async fn run(context: &Context, group: &GroupArgs, to: Option<&str>, occasio
 impl Report for Change {
     fn text(&self, _ui: &Ui) -> String {
         let from = if self.from.is_empty() { "nobody" } else { &self.from };
-        format!(
-            "{} of {}: {from} -> {}, timeline {}\noutage {}, whole again after {}\n",
-            self.kind,
-            self.group,
-            self.to,
-            self.timeline,
-            table::millis(self.outage_ms),
-            table::millis(self.took_ms),
-        )
+        let outage = table::millis(self.outage_ms);
+        let cost = match self.held_back_ms {
+            Some(held) => format!("clients were held back for {}, none was turned away", table::millis(held)),
+            None => format!("no leader took writes for {outage}"),
+        };
+        let (kind, group, to, timeline) = (self.kind, &self.group, &self.to, self.timeline);
+        let took = table::millis(self.took_ms);
+        format!("{kind} of {group}: {from} -> {to}, timeline {timeline}\n{cost}; whole again after {took}\n")
     }
 }

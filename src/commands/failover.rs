@@ -21,5 +21,5 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
-    change::run(context, &args.group, args.to.as_deref(), Occasion::Unplanned { force: args.force }).await
+    change::run(context, &args.group, args.to.as_deref(), Occasion::Unplanned { force: args.force }, None).await
 }

@@ -1,9 +1,13 @@
 //! `switchover`: a planned change of leader.
 
+use std::time::Duration;
+
 use super::change;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::plan::candidate::Occasion;
+use crate::steps::handover::Patience;
+use crate::topology::units::parse_duration;
 
 /// Arguments of `switchover`.
 #[derive(Debug, clap::Args)]
@@ -14,9 +18,19 @@ pub struct Args {
     /// The standby that becomes leader. Default: the best one.
     #[arg(long, value_name = "MEMBER")]
     pub to: Option<String>,
+    /// How long to wait for transactions that do not end, trying again and again. They are listed when the change is given up.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    pub wait: Duration,
+    /// End transactions that are older than this.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub kill_after: Option<Duration>,
+    /// Do not hold clients back: each open transaction fails once.
+    #[arg(long, conflicts_with_all = ["wait", "kill_after"])]
+    pub no_pause: bool,
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
-    change::run(context, &args.group, args.to.as_deref(), Occasion::Planned).await
+    let pause = (!args.no_pause).then_some(Patience { wait: args.wait, kill_after: args.kill_after });
+    change::run(context, &args.group, args.to.as_deref(), Occasion::Planned, pause).await
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::error::{Exit, Failure};
 use crate::plan::candidate::NoCandidate;
 use crate::remote::patroni::PatroniError;
-use crate::steps::patroni::HandOverError;
+use crate::steps::handover::HandOverError;
+use crate::steps::poolers::PauseError;
 
 /// Why a leader did not change as ordered.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +50,13 @@ pub enum FailoverError {
 impl Failure for FailoverError {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoCandidate(_) | Self::HandOver(HandOverError::Patroni(PatroniError::Rejected { .. })) => Exit::Refused,
+            Self::NoCandidate(_)
+            | Self::HandOver(HandOverError::Patroni(PatroniError::Rejected { .. }) | HandOverError::Blocked { .. }) => {
+                Exit::Refused
+            }
+            Self::HandOver(HandOverError::Unwritable { .. } | HandOverError::Pause(PauseError::Stuck { .. })) => {
+                Exit::Unhealthy
+            }
             Self::Blind { .. } | Self::HandOver(_) => Exit::Unreachable,
             Self::Unfinished { .. } | Self::Other { .. } => Exit::Unhealthy,
         }
@@ -64,6 +71,12 @@ impl Failure for FailoverError {
             Self::NoCandidate(_) => "`pgclusterctl status` shows who is who",
             Self::HandOver(HandOverError::Patroni(PatroniError::Rejected { .. })) => {
                 "`pgclusterctl status` shows the state that Patroni decided on"
+            }
+            Self::HandOver(HandOverError::Blocked { .. }) => {
+                "`--wait 5m` tries for longer, `--kill-after 30s` ends transactions that are older; or end them yourself"
+            }
+            Self::HandOver(HandOverError::Pause(_)) => {
+                "`--no-pause` changes the leader without holding clients back: each open transaction fails once"
             }
             Self::Blind { .. } | Self::HandOver(_) => "`pgclusterctl status` shows what can be reached",
             Self::Unfinished { .. } | Self::Other { .. } => "`pgclusterctl health` names what is wrong and what to do",

@@ -21,7 +21,7 @@ use crate::plan::candidate::{Candidate, Occasion};
 use crate::plan::condition::unmet;
 use crate::plan::planner::group_conditions;
 use crate::steps::World;
-use crate::steps::patroni::hand_over;
+use crate::steps::handover::{self, Patience, hand_over};
 use crate::topology::model::Group;
 
 /// How long a new leader may take. Patroni itself gives up a switchover after about half of that.
@@ -51,22 +51,32 @@ pub struct Change {
     /// From the last moment the old leader took writes to the first the new one did, in milliseconds; from the request when
     /// the old leader could not be asked any more.
     pub outage_ms: u64,
+    /// How long poolers held clients back, in milliseconds; `null` when they did not.
+    pub held_back_ms: Option<u64>,
     /// From the request until all members of the group were in order again, in milliseconds.
     pub took_ms: u64,
 }
 
-/// Asks Patroni to make the candidate the leader, and sees it through until the group is whole.
+/// Asks Patroni to make the candidate the leader, and sees it through until the group is whole. With `pause` clients are held
+/// back meanwhile.
 pub async fn carry_out(
     world: World<'_>,
     group: &Group,
     state: &GroupState,
     candidate: &Candidate,
     occasion: Occasion,
+    pause: Option<Patience>,
     _consent: &Consent,
 ) -> Result<Change, FailoverError> {
     let probe = Probe::start(world, &state.leader, &candidate.member).await;
     let requested = Instant::now();
-    hand_over(world, &state.leader, &candidate.member, occasion).await?;
+    let held = match pause {
+        Some(patience) => handover::planned(world, group, &state.leader, &candidate.member, patience).await?,
+        None => {
+            hand_over(world, &state.leader, &candidate.member, occasion).await?;
+            None
+        }
+    };
     let until_led = [Condition::Leader { group: group.id }];
     wait(world, group, &until_led, LEADER).await?;
     let outage = probe.finish(requested).await;
@@ -89,6 +99,7 @@ pub async fn carry_out(
         to: after.leader,
         synchronous: candidate.synchronous,
         outage_ms: millis(outage),
+        held_back_ms: held.map(millis),
         took_ms: millis(requested.elapsed()),
     })
 }

@@ -21,6 +21,12 @@ pub async fn postgres(container: &Container) -> Result<ExecStream, Error> {
     exec::stream(&container.docker, &container.id, "postgres", &["socat", "-b", BLOCK, "-", POSTGRES]).await
 }
 
+/// Connects to PgBouncer's local socket as the system user that runs it, who may administer it.
+pub async fn pgbouncer(container: &Container) -> Result<ExecStream, Error> {
+    let socket = "UNIX-CONNECT:/run/pgbouncer/.s.PGSQL.6432";
+    exec::stream(&container.docker, &container.id, "postgres", &["socat", "-", socket]).await
+}
+
 /// Connects to HAProxy's administration socket.
 pub async fn haproxy(container: &Container) -> Result<ExecStream, Error> {
     exec::stream(&container.docker, &container.id, "", &["socat", "-", "UNIX-CONNECT:/run/haproxy/admin.sock"]).await

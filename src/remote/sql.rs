@@ -68,6 +68,21 @@ pub async fn connect_to(member: &Container, database: &str) -> Result<Client, Sq
     tokio::time::timeout(CONNECT, connecting).await.unwrap_or(Err(SqlError::Timeout { member: name(), after: CONNECT }))
 }
 
+/// Connects to PgBouncer's administration console, which speaks only the simple query protocol.
+pub async fn console(pooler: &Container) -> Result<Client, SqlError> {
+    let name = || pooler.name.clone();
+    let connecting = async {
+        let stream = relay::pgbouncer(pooler).await.map_err(|source| SqlError::Relay { member: name(), source })?;
+        let mut config = Config::new();
+        config.user("pgbouncer").dbname("pgbouncer");
+        let (client, connection) =
+            config.connect_raw(stream, NoTls).await.map_err(|source| SqlError::Postgres { member: name(), source })?;
+        tokio::spawn(connection);
+        Ok(client)
+    };
+    tokio::time::timeout(CONNECT, connecting).await.unwrap_or(Err(SqlError::Timeout { member: name(), after: CONNECT }))
+}
+
 /// Connects to the maintenance database of a member as postgres.
 pub async fn connect(member: &Container) -> Result<Client, SqlError> {
     connect_to(member, "postgres").await

@@ -3,8 +3,10 @@
 //! Called by the engine's runner alone; whether a step had the effect it should is judged by conditions, not here.
 
 pub mod deploy;
+pub mod handover;
 pub mod objects;
 pub mod patroni;
+pub mod poolers;
 pub mod swarm;
 pub mod teardown;
 

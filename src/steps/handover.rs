@@ -1,0 +1,236 @@
+//! Handing leadership over: Patroni does it; for a planned change of the coordinators' leader clients are held back meanwhile.
+//!
+//! Shard groups need no pause: on a planned change the coordinator blocks writes to that group by itself (Citus'
+//! `citus_update_node`, called by Patroni), and clients wait there.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use super::World;
+use super::poolers::{self, PauseError};
+use crate::plan::candidate::Occasion;
+use crate::remote::fleet::FleetError;
+use crate::remote::patroni::{self, PatroniError};
+use crate::remote::sql::{self, SqlError};
+use crate::topology::model::Group;
+
+/// Longest wait for running transactions in one attempt to pause: everybody else waits with them.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// Clients go on for so long between two attempts.
+const BREATH: Duration = Duration::from_secs(1);
+/// How long a new leader may take to accept writes before clients are let go anyway.
+const WRITES: Duration = Duration::from_secs(8);
+/// Pause between two looks whether it does.
+const LOOK: Duration = Duration::from_millis(20);
+/// A server that says nothing for this long takes no writes.
+const SILENCE: Duration = Duration::from_millis(500);
+/// A checkpoint before, so that the one that ends the old leader is short. It may take as long as it likes, nobody waits for
+/// it but the operator.
+const CHECKPOINT: Duration = Duration::from_secs(300);
+/// Statistics of the leader answer at once.
+const LIST: Duration = Duration::from_secs(3);
+
+/// What to do about transactions that keep a pooler from pausing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How long to try again.
+    pub wait: Duration,
+    /// Ends transactions that are older.
+    pub kill_after: Option<Duration>,
+}
+
+/// A transaction that did not end in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocker {
+    /// Process id on the leader.
+    pub pid: i32,
+    /// Who.
+    pub user: String,
+    /// `active` or `idle in transaction`, as PostgreSQL says.
+    pub state: String,
+    /// Age of the transaction.
+    pub age: Duration,
+    /// The beginning of its latest statement.
+    pub query: String,
+}
+
+/// Why leadership was not handed over.
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    /// Neither member runs where it could be asked.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// Patroni said no, or nothing.
+    #[error(transparent)]
+    Patroni(#[from] PatroniError),
+    /// The candidate cannot be asked whether it takes writes.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// Clients could not be held back, or were not seen to go on.
+    #[error(transparent)]
+    Pause(#[from] PauseError),
+    /// Transactions run for too long.
+    #[error("the change was given up, all clients go on: {} did not end within {} s{}", transactions(blockers.len()), waited.as_secs(), list(blockers))]
+    Blocked {
+        /// How long was waited in all.
+        waited: Duration,
+        /// The transactions, oldest first.
+        blockers: Vec<Blocker>,
+    },
+    /// The new leader did not take writes in time.
+    #[error("{member} did not take writes within {} s; clients go on and find out by themselves", WRITES.as_secs())]
+    Unwritable {
+        /// The new leader.
+        member: String,
+    },
+}
+
+fn transactions(count: usize) -> String {
+    if count == 1 { "one transaction".to_owned() } else { format!("{count} transactions") }
+}
+
+fn list(blockers: &[Blocker]) -> String {
+    let line =
+        |b: &Blocker| format!("\n  pid {} of {}, {}, for {:.1} s: {}", b.pid, b.user, b.state, b.age.as_secs_f64(), b.query);
+    blockers.iter().map(line).collect()
+}
+
+/// A planned change, for which clients wait a moment instead of failing. Tells for how long poolers held them back; `None` when
+/// that was not needed.
+pub async fn planned(
+    world: World<'_>,
+    group: &Group,
+    leader: &str,
+    candidate: &str,
+    patience: Patience,
+) -> Result<Option<Duration>, HandOverError> {
+    if !group.id.is_coordinator() {
+        hand_over(world, leader, candidate, Occasion::Planned).await?;
+        return Ok(None);
+    }
+    let old = sql::connect(&world.fleet.member(world.topology, leader).await?).await?;
+    let new = sql::connect(&world.fleet.member(world.topology, candidate).await?).await?;
+    // Only saves time: a leader that cannot finish one is handed over all the same.
+    let _ = tokio::time::timeout(CHECKPOINT, old.batch_execute("checkpoint")).await;
+    let hold = pause(world, &old, patience).await?;
+    let changed = change(world, leader, candidate, &new).await;
+    // In every case.
+    let held = hold.resume().await;
+    changed?;
+    Ok(Some(held?))
+}
+
+/// Patroni's answer comes up to a second after the fact, so the new leader itself is asked.
+async fn change(world: World<'_>, leader: &str, candidate: &str, new: &Client) -> Result<(), HandOverError> {
+    let ordered = hand_over(world, leader, candidate, Occasion::Planned);
+    tokio::pin!(ordered);
+    let writable = writable(new);
+    tokio::pin!(writable);
+    tokio::select! {
+        answer = &mut ordered => {
+            answer?;
+            if !tokio::time::timeout(WRITES, writable).await.unwrap_or(false) {
+                return Err(HandOverError::Unwritable { member: candidate.to_owned() });
+            }
+        }
+        true = &mut writable => {}
+    }
+    poolers::redirect(world, leader, candidate).await;
+    Ok(())
+}
+
+/// Waits until the server takes writes; false when it cannot be asked any more.
+async fn writable(client: &Client) -> bool {
+    loop {
+        match tokio::time::timeout(SILENCE, client.query_one("select not pg_is_in_recovery()", &[])).await {
+            Ok(Ok(row)) if row.get::<_, bool>(0) => return true,
+            Ok(Err(_)) if client.is_closed() => return false,
+            _ => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+/// Pauses all poolers, in as many attempts as patience allows.
+async fn pause(world: World<'_>, leader: &Client, patience: Patience) -> Result<poolers::Hold, HandOverError> {
+    let started = Instant::now();
+    // What is to be ended must have had the time to get old enough.
+    let deadline = patience.kill_after.map_or(patience.wait, |age| patience.wait.max(age + 2 * ATTEMPT));
+    loop {
+        match poolers::pause(world, ATTEMPT).await {
+            Ok(hold) => return Ok(hold),
+            Err(PauseError::Busy { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let blockers = blockers(leader).await;
+        let (old, young): (Vec<_>, Vec<_>) =
+            blockers.into_iter().partition(|b| patience.kill_after.is_some_and(|age| b.age >= age));
+        if !old.is_empty() {
+            for blocker in old {
+                // One that has just ended by itself is as good as ended.
+                let _ = leader.execute("select pg_terminate_backend($1)", &[&blocker.pid]).await;
+            }
+            continue;
+        }
+        if started.elapsed() >= deadline {
+            return Err(HandOverError::Blocked { waited: started.elapsed(), blockers: young });
+        }
+        tokio::time::sleep(BREATH).await;
+    }
+}
+
+/// Transactions of clients on the leader, oldest first.
+async fn blockers(leader: &Client) -> Vec<Blocker> {
+    const SQL: &str = "select pid, coalesce(usename, ''), coalesce(state, ''), \
+         extract(epoch from clock_timestamp() - xact_start)::float8, left(regexp_replace(query, '\\s+', ' ', 'g'), 80) \
+         from pg_stat_activity where backend_type = 'client backend' and xact_start is not null and pid <> pg_backend_pid() \
+         and application_name not like 'citus_internal%' and application_name not in ('pgclusterctl', 'Patroni heartbeat') \
+         order by xact_start";
+    let Ok(Ok(rows)) = tokio::time::timeout(LIST, leader.query(SQL, &[])).await else { return Vec::new() };
+    let blocker = |row: &tokio_postgres::Row| Blocker {
+        pid: row.get(0),
+        user: row.get(1),
+        state: row.get(2),
+        age: Duration::from_secs_f64(row.get::<_, f64>(3).max(0.0)),
+        query: row.get(4),
+    };
+    rows.iter().map(blocker).collect()
+}
+
+/// How often a switchover is asked for that Patroni found impossible at that moment.
+const TRIES: usize = 4;
+/// Pause before it is asked again. A member whose container was replaced has another address, and its leader may not reach it
+/// for a few seconds more: Docker's DNS and the overlay's neighbour tables take that long.
+const AGAIN: Duration = Duration::from_secs(3);
+/// HTTP status with which Patroni says that a switchover was begun and did not come about. The leader is still the same.
+const FAILED: u16 = 503;
+
+/// Asks Patroni to make `candidate` the leader in the place of `leader`, which may be empty in an unplanned change.
+///
+/// Any member passes the request on. The candidate is asked first: it is the one that is surely well. The old leader is
+/// asked when that fails without an answer; a request that is refused is not repeated.
+pub async fn hand_over(world: World<'_>, leader: &str, candidate: &str, occasion: Occasion) -> Result<(), HandOverError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let first = ask(world, candidate, leader, candidate, occasion).await;
+        match first {
+            Ok(()) => return Ok(()),
+            Err(HandOverError::Patroni(PatroniError::Rejected { status: FAILED, .. })) if tries < TRIES => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(HandOverError::Patroni(PatroniError::Rejected { .. })) => return first,
+            Err(_) if leader.is_empty() => return first,
+            Err(_) => return ask(world, leader, leader, candidate, occasion).await,
+        }
+    }
+}
+
+async fn ask(world: World<'_>, asked: &str, leader: &str, candidate: &str, occasion: Occasion) -> Result<(), HandOverError> {
+    let member = world.fleet.member(world.topology, asked).await?;
+    match occasion {
+        Occasion::Planned => patroni::switchover(&member, leader, candidate).await?,
+        Occasion::Unplanned { .. } => patroni::failover(&member, candidate).await?,
+    }
+    Ok(())
+}

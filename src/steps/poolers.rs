@@ -1,0 +1,181 @@
+//! Holding clients back for a moment: all poolers are paused, or none, and every pause ends.
+//!
+//! PgBouncer's PAUSE lets running transactions end and keeps what comes next waiting: clients see a pause instead of an error.
+//! Each pooler gets a watchdog before it is paused: a command in its container that resumes it when told so, when the
+//! connection to this machine breaks, or after [`LONGEST`]. Whatever becomes of this program, clients go on.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::World;
+use crate::error::one_line;
+use crate::remote::container::Container;
+use crate::remote::exec::{self, ExecStream};
+use crate::remote::fleet::FleetError;
+use crate::remote::{relay, sql};
+
+/// After this the watchdog resumes its pooler, come what may.
+pub const LONGEST: Duration = Duration::from_secs(10);
+/// A console answers at once, PAUSE aside.
+const CONSOLE: Duration = Duration::from_secs(3);
+/// The signals are PgBouncer's own (its manual, "Signals"): USR2 is RESUME, and is ignored where nothing is paused. PgBouncer
+/// is the container's first process. `read` ends with a line, with the end of input, or with the time.
+const WATCHDOG: &str = r#"echo armed; read -r -t "$1" _; kill -USR2 1"#;
+
+/// Why clients were not held back. All that was paused is resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum PauseError {
+    /// A pooler cannot be told. Nothing was changed.
+    #[error("{pooler} cannot be paused: {reason}")]
+    Unreachable {
+        /// The pooler.
+        pooler: String,
+        /// Why.
+        reason: String,
+    },
+    /// Transactions did not end in time.
+    #[error("transactions on {pooler} did not end within {} s", limit.as_secs_f64())]
+    Busy {
+        /// A pooler that could not be paused.
+        pooler: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// A pooler was not seen to take clients again.
+    #[error("{pooler} was told to resume and did not confirm it: {reason}; its watchdog resumes it within {} s", LONGEST.as_secs())]
+    Stuck {
+        /// The pooler.
+        pooler: String,
+        /// What was seen.
+        reason: String,
+    },
+}
+
+/// Poolers that hold their clients back. Dropping it resumes them too, through their watchdogs.
+#[derive(Debug)]
+pub struct Hold {
+    poolers: Vec<Pooler>,
+    since: Instant,
+}
+
+struct Pooler {
+    name: String,
+    console: Client,
+    watchdog: ExecStream,
+}
+
+impl std::fmt::Debug for Pooler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pooler").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Pauses all poolers, waiting at most `limit` for running transactions; when one cannot be paused all go on.
+pub async fn pause(world: World<'_>, limit: Duration) -> Result<Hold, PauseError> {
+    let armed = join_all(world.topology.proxies.iter().map(|proxy| arm(world, proxy.ordinal))).await;
+    let mut poolers = Vec::new();
+    for pooler in armed {
+        // A pooler that does not run holds no clients.
+        poolers.extend(pooler?);
+    }
+    let since = Instant::now();
+    let paused = join_all(poolers.iter().map(|pooler| pooler.pause(limit))).await;
+    let hold = Hold { poolers, since };
+    match paused.into_iter().find_map(Result::err) {
+        None => Ok(hold),
+        Some(error) => {
+            hold.resume().await?;
+            Err(error)
+        }
+    }
+}
+
+impl Hold {
+    /// Lets clients go on; tells for how long they were held back at most.
+    pub async fn resume(mut self) -> Result<Duration, PauseError> {
+        let resumed = join_all(self.poolers.iter_mut().map(Pooler::resume)).await;
+        let held = self.since.elapsed();
+        resumed.into_iter().collect::<Result<(), _>>()?;
+        Ok(held)
+    }
+}
+
+impl Pooler {
+    async fn pause(&self, limit: Duration) -> Result<(), PauseError> {
+        match tokio::time::timeout(limit, self.console.simple_query("PAUSE")).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(PauseError::Unreachable { pooler: self.name.clone(), reason: one_line(&error) }),
+            Err(_) => Err(PauseError::Busy { pooler: self.name.clone(), limit }),
+        }
+    }
+
+    /// By the console where it is free, and by the watchdog in any case: a console that waits for PAUSE takes nothing else.
+    async fn resume(&mut self) -> Result<(), PauseError> {
+        let stuck = |reason: String| PauseError::Stuck { pooler: self.name.clone(), reason };
+        self.watchdog.write_all(b"\n").await.map_err(|e| stuck(one_line(&e)))?;
+        let state = async {
+            loop {
+                let rows = self.console.simple_query("SHOW STATE").await.map_err(|e| one_line(&e))?;
+                if is_active(&rows) {
+                    return Ok::<(), String>(());
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(CONSOLE, state).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(stuck(reason)),
+            Err(_) => Err(stuck(format!("still paused after {} s", CONSOLE.as_secs()))),
+        }
+    }
+}
+
+/// `SHOW STATE` lists `active`, `paused` and `suspended`, each with yes or no.
+fn is_active(rows: &[SimpleQueryMessage]) -> bool {
+    rows.iter()
+        .any(|row| matches!(row, SimpleQueryMessage::Row(row) if row.get(0) == Some("active") && row.get(1) == Some("yes")))
+}
+
+/// Opens the console and starts the watchdog; `None` where the pooler does not run.
+async fn arm(world: World<'_>, ordinal: u32) -> Result<Option<Pooler>, PauseError> {
+    let name = format!("pgbouncer-{ordinal}");
+    let unreachable = |reason: String| PauseError::Unreachable { pooler: name.clone(), reason };
+    let container = match world.fleet.member(world.topology, &name).await {
+        Ok(container) => container,
+        Err(FleetError::NotRunning { .. }) => return Ok(None),
+        Err(error) => return Err(unreachable(one_line(&error))),
+    };
+    let console = sql::console(&container).await.map_err(|e| unreachable(one_line(&e)))?;
+    let watchdog = watchdog(&container).await.map_err(|e| unreachable(one_line(&e)))?;
+    Ok(Some(Pooler { name, console, watchdog }))
+}
+
+async fn watchdog(container: &Container) -> std::io::Result<ExecStream> {
+    let seconds = LONGEST.as_secs().to_string();
+    let argv = ["bash", "-c", WATCHDOG, "watchdog", &seconds];
+    let mut stream = exec::stream(&container.docker, &container.id, "postgres", &argv).await.map_err(std::io::Error::other)?;
+    let mut line = [0; 6];
+    stream.read_exact(&mut line).await?;
+    Ok(stream)
+}
+
+/// Tells every HAProxy at once who leads, instead of leaving it to the next check: half a second less to wait for clients.
+/// What is said here is what was just seen; if it were wrong, the next check would say so.
+pub async fn redirect(world: World<'_>, from: &str, to: &str) {
+    let order = format!("set server coordinator_leader/{from} health down; set server coordinator_leader/{to} health up\n");
+    join_all(world.topology.proxies.iter().map(|proxy| {
+        let order = order.clone();
+        async move {
+            // One that cannot be told finds out by itself.
+            let container = world.fleet.member(world.topology, &format!("haproxy-{}", proxy.ordinal)).await.ok()?;
+            let mut socket = relay::haproxy(&container).await.ok()?;
+            socket.write_all(order.as_bytes()).await.ok()?;
+            let mut answer = [0; 256];
+            tokio::time::timeout(CONSOLE, socket.read(&mut answer)).await.ok()?.ok()
+        }
+    }))
+    .await;
+}
