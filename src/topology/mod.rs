@@ -18,6 +18,7 @@ pub mod resources;
 pub mod schema;
 mod sections;
 pub mod span;
+pub mod timing;
 pub mod tolerance;
 pub mod units;
 
