@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pgclusterctl::output::budget::BudgetReport;
+use pgclusterctl::output::{Report, Ui};
 use pgclusterctl::topology::{self, finding};
 use proptest::prelude::*;
 
@@ -71,6 +73,17 @@ fn every_example_is_valid_and_resolves_to_what_its_comment_says() {
     }
 }
 
+/// With their terms, as `topology budget -v` shows them.
+#[test]
+fn every_example_has_a_budget() {
+    let ui = Ui::new(false, false, false, false);
+    for path in files("examples") {
+        let topology = topology::example(&name(&path));
+        let [short, long] = [false, true].map(|verbose| BudgetReport::new(&topology, verbose).text(&ui));
+        insta::assert_snapshot!(format!("budget-{}", name(&path)), format!("{short}\n{long}"));
+    }
+}
+
 #[test]
 fn derived_settings_follow_the_limits() {
     let topology = topology::example("classic");
@@ -106,6 +119,8 @@ fn nearly_a_topology() -> impl Strategy<Value = String> {
         "labels",
         "zone",
         "loop_wait",
+        "host_loss",
+        "margin",
         "citus_shard_count",
         "work_mem",
     ]);
@@ -132,6 +147,8 @@ fn nearly_a_topology() -> impl Strategy<Value = String> {
         "[proxy]",
         "[coordinators]",
         "[failover]",
+        "[failover.promise]",
+        "[guard]",
         "[resources.worker]",
         "[postgres.parameters]",
         "[images]",
@@ -152,6 +169,7 @@ fn survives(text: &str) {
     let findings = match topology::parse(text, Path::new("topology.toml")) {
         Ok((topology, warnings)) => {
             topology::tolerance::report(&topology, 2);
+            topology::budget::all(&topology);
             for group in &topology.groups {
                 topology::resources::postgres_parameters(&topology, group.id);
             }

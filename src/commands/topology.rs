@@ -1,9 +1,10 @@
-//! `topology check | show | schema | tolerance`: the file explained; touches no host.
+//! `topology check | show | schema | tolerance | budget`: the file explained; touches no host.
 
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
+use crate::output::budget::BudgetReport;
 use crate::output::{Report, Ui, table};
 use crate::topology::finding::{self, Finding, FindingView};
 use crate::topology::tolerance::{self, ToleranceReport};
@@ -20,6 +21,8 @@ pub enum Command {
     Schema,
     /// Show which combinations of lost hosts the cluster survives, and what each costs.
     Tolerance,
+    /// Show what each kind of failure costs, and what is promised; with -v where the time goes.
+    Budget,
 }
 
 /// Hosts lost together that `tolerance` looks at: three at once leave no majority of three or five.
@@ -33,6 +36,10 @@ pub async fn run(context: &Context, command: Command) -> Result<Exit, CommandErr
         Command::Schema => {
             context.ui.print(&format!("{:#}\n", schema::json_schema()));
             Ok(Exit::Ok)
+        }
+        Command::Budget => {
+            let verbose = context.verbose > 0;
+            context.ui.result(&BudgetReport::new(&context.topology()?, verbose)).map(|()| Exit::Ok)
         }
         Command::Tolerance => context.ui.result(&tolerance::report(&context.topology()?, MAX_LOST)).map(|()| Exit::Ok),
     }

@@ -17,9 +17,8 @@ use super::placement::{self, Placement};
 use super::store::{Revocation, Store, StoreError};
 use super::watch::{Leader, Sample, Verdict, Watch};
 use crate::output::log_line;
+use crate::topology::timing::GUARD_LOOK as LOOK;
 
-/// Time from one look at the leases to the next.
-pub const LOOK: Duration = Duration::from_millis(200);
 /// An answer that is older proves too little to act on.
 const FRESH: Duration = Duration::from_secs(1);
 /// Pause between two looks at where etcd is led from.

@@ -1,5 +1,6 @@
 //! What people and programs see: results on stdout, everything else on stderr.
 
+pub mod budget;
 pub mod health;
 pub mod plan;
 pub mod progress;

@@ -5,6 +5,8 @@ use serde::Serialize;
 use super::network::{NEAR, PATIENCE, Patience};
 use super::{RenderError, engine, services};
 use crate::topology::model::Proxy;
+use crate::topology::timing::{SERVER_CHECK, ServerCheck};
+use crate::topology::units::show_duration;
 use crate::topology::{GroupId, Topology};
 
 /// Lag in bytes beyond which a standby gets no reads: far more than the jitter of a healthy standby, far less than what a
@@ -18,6 +20,7 @@ struct View<'a> {
     maxconn: u32,
     client: PatienceView,
     server: PatienceView,
+    check: CheckView,
     postgres_uid: u32,
     read_lag: u64,
     read_lag_text: String,
@@ -46,6 +49,30 @@ impl From<Patience> for PatienceView {
     }
 }
 
+/// In HAProxy's notation.
+#[derive(Serialize)]
+struct CheckView {
+    up: String,
+    changing: String,
+    down: String,
+    fall: u32,
+    rise: u32,
+    timeout: String,
+}
+
+impl From<ServerCheck> for CheckView {
+    fn from(check: ServerCheck) -> Self {
+        Self {
+            up: show_duration(check.up),
+            changing: show_duration(check.changing),
+            down: show_duration(check.down),
+            fall: check.fall,
+            rise: check.rise,
+            timeout: show_duration(check.timeout),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Pooler {
     name: String,
@@ -60,6 +87,7 @@ pub(super) fn render(topology: &Topology, proxy: &Proxy) -> Result<String, Rende
         maxconn: max_connections(topology),
         client: PATIENCE.into(),
         server: NEAR.into(),
+        check: SERVER_CHECK.into(),
         postgres_uid: services::POSTGRES_UID,
         read_lag: READ_LAG,
         read_lag_text: format!("{} MiB", READ_LAG >> 20),

@@ -1,19 +1,16 @@
 //! View of `keepalived.conf.tera`.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{RenderError, engine};
 use crate::topology::Topology;
 use crate::topology::model::{Proxy, Vip};
+use crate::topology::timing::{VRRP_ADVERT, VRRP_PRIORITY, vrrp_down_timer};
 
-/// Every proxy's priority: equal, so that a proxy which returns is no better than the one that holds the address.
-const PRIORITY: u32 = 150;
 /// What a failing local path costs. Any number works that keeps the result above 0, which VRRP reserves.
 const WEIGHT: u32 = 100;
-/// Interval of advertisements in milliseconds: version 3 with 0.3 s gave an outage of about 1.1 s (measured).
-const ADVERT_INTERVAL_MS: u32 = 300;
-/// Missed advertisements until a backup takes over; VRRP's own number.
-const DOWN_TIMER: u32 = 3;
 
 #[derive(Serialize)]
 struct View<'a> {
@@ -34,18 +31,18 @@ struct View<'a> {
 
 /// Renders the configuration of one proxy's keepalived.
 pub(super) fn render(topology: &Topology, proxy: &Proxy, vip: &Vip) -> Result<String, RenderError> {
-    let down_timer_adverts = down_timer(topology, proxy);
+    let down_timer_adverts = vrrp_down_timer(topology.proxies.len(), proxy.ordinal);
     let view = View {
         cluster: topology.name.as_str(),
         name: format!("keepalived-{}", proxy.ordinal),
         startup_delay: proxy.ordinal.saturating_sub(1) * 2,
-        priority: PRIORITY,
+        priority: VRRP_PRIORITY,
         weight: WEIGHT,
         interface: &vip.interface,
         router_id: vip.router_id,
-        advert_int: seconds(ADVERT_INTERVAL_MS),
+        advert_int: seconds(VRRP_ADVERT),
         down_timer_adverts,
-        detection: format!("{} s", seconds(down_timer_adverts * ADVERT_INTERVAL_MS)),
+        detection: format!("{} s", seconds(VRRP_ADVERT * down_timer_adverts)),
         address: topology.host(&proxy.host).address.to_string(),
         peers: topology
             .proxies
@@ -58,13 +55,7 @@ pub(super) fn render(topology: &Topology, proxy: &Proxy, vip: &Vip) -> Result<St
     engine::render("keepalived.conf.tera", &view)
 }
 
-/// With equal priorities several backups would time out at the same moment, so each waits one advertisement longer than the
-/// one before it. Of two proxies only one is a backup: nobody has to wait.
-fn down_timer(topology: &Topology, proxy: &Proxy) -> u32 {
-    if topology.proxies.len() > 2 { DOWN_TIMER + proxy.ordinal.saturating_sub(1) } else { DOWN_TIMER }
-}
-
-/// Milliseconds as seconds with one decimal.
-fn seconds(ms: u32) -> String {
-    format!("{}.{}", ms / 1000, ms % 1000 / 100)
+/// Seconds with one decimal.
+fn seconds(duration: Duration) -> String {
+    format!("{:.1}", duration.as_secs_f64())
 }

@@ -12,6 +12,8 @@ use super::{RenderError, engine, haproxy, keepalived, member, pgbouncer};
 use crate::topology::Topology;
 use crate::topology::ids::{HostName, MemberName};
 use crate::topology::model::{EtcdMember, Member, Proxy, Resources, Role, Vip};
+use crate::topology::timing::{ETCD_ELECTION, ETCD_HEARTBEAT, RESTART_DELAY};
+use crate::topology::units::show_duration;
 
 /// uid and gid of `postgres` in our images; secrets that its scripts read must belong to it.
 pub(super) const POSTGRES_UID: u32 = 999;
@@ -59,7 +61,7 @@ struct MountedFile {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Part<'t> {
-    Etcd { initial_cluster: String },
+    Etcd { initial_cluster: String, heartbeat_ms: u128, election_ms: u128 },
     Member { database: &'t str, vector: &'static str, shared_memory: u64 },
     Haproxy { ports: [u16; 3], open_files: u32 },
     Pgbouncer { open_files: u32 },
@@ -83,6 +85,7 @@ struct ServiceView<'a> {
     secrets: Vec<SecretView<'a>>,
     uid: u32,
     grace: &'static str,
+    restart_delay: String,
     limits: Vec<Setting>,
     reservations: Vec<Setting>,
 }
@@ -163,7 +166,11 @@ fn etcd<'t>(topology: &'t Topology, member: &'t EtcdMember) -> Draft<'t> {
         uid: ROOT_UID,
         volume: member.name.to_string(),
         grace: "15s",
-        part: Part::Etcd { initial_cluster: peers.join(",") },
+        part: Part::Etcd {
+            initial_cluster: peers.join(","),
+            heartbeat_ms: ETCD_HEARTBEAT.as_millis(),
+            election_ms: ETCD_ELECTION.as_millis(),
+        },
     }
 }
 
@@ -290,6 +297,7 @@ fn finish(topology: &Topology, draft: Draft<'_>) -> Result<(Service, Option<Conf
             .collect(),
         uid: draft.uid,
         grace: draft.grace,
+        restart_delay: show_duration(RESTART_DELAY),
         limits: resource_settings(resources, 1),
         reservations: resource_settings(resources, 2),
     };

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::artifacts::{Kind, Layer, SECRETS};
 use super::*;
-use crate::topology::Promise;
 use crate::topology::ids::{ClusterName, GroupId, HostName, MemberName};
 use crate::topology::model::*;
+use crate::topology::{Promise, timing};
 
 fn host_name(n: usize) -> HostName {
     HostName::new(&format!("host{n}")).expect("valid")
@@ -297,6 +297,32 @@ fn three_proxies_wait_differently_long() {
         })
         .collect();
     assert_eq!(adverts, [3, 4, 5]);
+}
+
+/// The budget reckons with these: what is deployed must say the same.
+#[test]
+fn what_is_deployed_has_the_timings_that_the_budget_adds_up() {
+    let artifacts = rendered(&topology());
+    let service = |name: &str| artifacts.service(name).expect("rendered");
+    let file = |name: &str| artifacts.configs[&service(name).configs[0]].text.as_str();
+    let ms = |duration: Duration| duration.as_millis();
+    let check = timing::SERVER_CHECK;
+    for (name, text, expected) in [
+        ("haproxy", file("haproxy-1"), format!(" downinter {}ms ", ms(check.down))),
+        ("haproxy", file("haproxy-1"), format!(" inter {}ms fastinter {}ms ", ms(check.up), ms(check.changing))),
+        ("haproxy", file("haproxy-1"), format!(" fall {} rise {} ", check.fall, check.rise)),
+        ("pgbouncer", file("pgbouncer-1"), format!("\nserver_login_retry = {}\n", timing::POOLER_LOGIN_RETRY.as_secs_f64())),
+        ("keepalived", file("keepalived-1"), format!(" advert_int {:.1}\n", timing::VRRP_ADVERT.as_secs_f64())),
+        ("keepalived", file("keepalived-1"), format!(" down_timer_adverts {}\n", timing::VRRP_DOWN_TIMER)),
+        ("keepalived", file("keepalived-1"), format!(" priority {}\n", timing::VRRP_PRIORITY)),
+        ("etcd", &service("etcd-1").fragment, format!("--election-timeout={}\n", ms(timing::ETCD_ELECTION))),
+        ("swarm", &service("coordinator-1").fragment, format!(" delay: {}s\n", timing::RESTART_DELAY.as_secs())),
+    ] {
+        assert!(text.contains(&expected), "{name} lacks {expected:?}:\n{text}");
+    }
+    let dynamic = &artifacts.dynamic[&GroupId::COORDINATOR];
+    assert_eq!((&dynamic["loop_wait"], &dynamic["retry_timeout"]), (&1.into(), &3.into()));
+    assert_eq!((&dynamic["ttl"], &dynamic["primary_start_timeout"]), (&20.into(), &0.into()));
 }
 
 #[test]

@@ -45,6 +45,13 @@ pub const POOL_SIZE: (u32, u32) = (1, 1000);
 /// Cores of the largest machines; a larger number is a mistake.
 pub const CPUS_MAX: f64 = 1024.0;
 
+/// Patroni's minimums (patroni/config.py, `_validate_and_adjust_timeouts`).
+pub const TTL_MIN: Duration = Duration::from_secs(20);
+/// See [`TTL_MIN`].
+pub const LOOP_WAIT_MIN: Duration = Duration::from_secs(1);
+/// See [`TTL_MIN`].
+pub const RETRY_TIMEOUT_MIN: Duration = Duration::from_secs(3);
+
 /// What a lease guard waits beyond Patroni's own bound. A guard sees a renewal some 100 ms late, so less would take leadership
 /// from leaders that are well; more than some seconds is surely a wrong unit.
 pub const GUARD_MARGIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

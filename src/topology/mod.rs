@@ -2,8 +2,10 @@
 //!
 //! `file` mirrors the format, `schema` reports every structural mistake, `sections` reads each part and what it means, `resolve`
 //! ties them together, `placement` chooses hosts, `finding` is what is wrong and how it is shown. From the result follow
-//! PostgreSQL's settings (`resources`), image names (`images`) and what losses cost (`tolerance`); `new` writes a first file.
+//! PostgreSQL's settings (`resources`), image names (`images`) what losses cost (`tolerance`) and for how long
+//! (`budget`, from the constants of `timing`), which `promise` limits; `new` writes a first file.
 
+pub mod budget;
 pub mod file;
 pub mod finding;
 pub mod ids;
@@ -18,6 +20,7 @@ pub mod resources;
 pub mod schema;
 mod sections;
 pub mod span;
+pub mod timing;
 pub mod tolerance;
 pub mod units;
 

@@ -150,6 +150,11 @@ replicas = {replicas}                # members of each group, the leader include
 # cpus = 4
 # memory = \"16GiB\"
 
+# How long writes may fail when a host is lost: `topology budget` shows what each failure costs, and why. A promise that the
+# settings cannot keep is refused. Lease guards keep it near 10 s; without them, [guard] enabled = false, it is Patroni's ttl.
+# [failover.promise]
+# host_loss = \"12s\"
+
 # [vector]
 # engine = \"pgvector\"       # or \"ruvector\", or \"none\"
 
@@ -208,7 +213,7 @@ mod tests {
             assert_eq!(topology.groups.len(), 1 + shards as usize);
             // The commented examples must be valid too.
             let open = text.replace("# vip", "vip").replace("# interface", "interface").replace("# [", "[");
-            let open = ["cpus", "memory", "engine", "work_mem", "identity"]
+            let open = ["cpus", "memory", "engine", "work_mem", "identity", "host_loss"]
                 .iter()
                 .fold(open, |t, key| t.replace(&format!("# {key}"), key));
             parse(&open, Path::new("topology.toml")).unwrap_or_else(|f| panic!("{f:?}\n{open}"));

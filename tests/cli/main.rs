@@ -103,6 +103,7 @@ fn a_missing_topology_exits_3() {
         "topology check",
         "topology show",
         "topology tolerance",
+        "topology budget",
         "render -o out",
         "plan",
         "init",
@@ -200,6 +201,24 @@ fn without_docker_labs_and_images_exit_4() {
         let run = place.run(command).exits(4);
         assert!(run.stderr.contains("no Docker engine answers at unix:///nonexistent/docker.sock"), "{run}");
     }
+}
+
+/// The JSON has every term; the table is asserted with its numbers in `tests/topology.rs`.
+#[test]
+fn a_budget_says_what_is_promised_and_why() {
+    let place = Place::new();
+    place.run("new --hosts db1=10.0.0.10,db2=10.0.0.11,db3=10.0.0.12 --shards 1").exits(0);
+    assert_snapshot!(
+        "budget",
+        format!("{}\n{}", place.run("topology budget").exits(0), place.run("topology budget -v").exits(0))
+    );
+    let run = place.run("topology budget --format json").exits(0);
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}\n{run}"));
+    assert_eq!(report["schema_version"], 1);
+    let lost = &report["events"][3];
+    assert_eq!((&lost["event"], &lost["outcome"]), (&"host_loss".into(), &"bounded".into()));
+    assert_eq!(lost["terms"][0]["worst_ms"], 7000, "{lost:#}");
+    assert!(lost["promise_ms"].as_u64() >= lost["worst_ms"].as_u64(), "{lost:#}");
 }
 
 #[test]

@@ -6,14 +6,10 @@ use std::time::Duration;
 
 use crate::topology::file::FailoverSection;
 use crate::topology::finding::Finding;
+use crate::topology::limits::{LOOP_WAIT_MIN, RETRY_TIMEOUT_MIN, TTL_MIN};
 use crate::topology::model::Timings;
 use crate::topology::span::At;
 use crate::topology::units::{parse_duration, parse_size, show_duration};
-
-/// Patroni's minimums (patroni/config.py, `_validate_and_adjust_timeouts`).
-const TTL_MIN: Duration = Duration::from_secs(20);
-const LOOP_WAIT_MIN: Duration = Duration::from_secs(1);
-const RETRY_TIMEOUT_MIN: Duration = Duration::from_secs(3);
 
 /// Beyond this a value is surely a wrong unit.
 const LONGEST: Duration = Duration::from_secs(3600);

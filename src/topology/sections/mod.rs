@@ -47,7 +47,7 @@ pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Findi
     let proxies = services::proxies(file, &directory, findings);
     let network = network::read(file, &directory, &proxies, findings);
     let failover = failover::read(&file.failover, findings);
-    let guard = guard::read(&file.guard, findings);
+    let guard = guard::read(file, &failover, findings);
     let citus = groups::citus(file, &groups, findings);
     let vector = services::vector(&file.vector);
     let resources = postgres::resources(&file.resources, findings);
@@ -74,7 +74,7 @@ pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Findi
         pooler,
         images,
     };
-    topology.promise = promise::read(&file.failover.promise, &topology, findings);
+    topology.promise = promise::read(file, &topology, findings);
     whole::check(file, &topology, findings);
     topology
 }

@@ -1,9 +1,12 @@
 //! `[failover.promise]`: how long writes may fail and what may be lost. A promise that the settings cannot keep is refused.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
-use crate::topology::file::{LossSection, PromiseSection};
+use crate::quantity::millis;
+use crate::topology::budget::{self, Budget, End, Lever};
+use crate::topology::file::{LossSection, PromiseSection, TopologyFile};
 use crate::topology::finding::Finding;
 use crate::topology::ids::GroupId;
 use crate::topology::model::{Group, Replication, Topology};
@@ -15,13 +18,80 @@ use crate::topology::units::{parse_duration, show_duration};
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Reads the promises of a topology that is complete but for them.
-pub(super) fn read(section: &PromiseSection, topology: &Topology, findings: &mut Vec<Finding>) -> Promise {
-    let mut outage = BTreeMap::new();
-    for event in Event::ALL {
-        let written = written(section, event).and_then(|at| duration(at, event, findings));
-        outage.insert(event, written.unwrap_or_else(|| event.default_promise()));
+pub(super) fn read(file: &TopologyFile, topology: &Topology, findings: &mut Vec<Finding>) -> Promise {
+    let section = &file.failover.promise;
+    let gaps = findings.iter().any(Finding::is_error);
+    let loss = loss(&section.loss, &topology.groups, findings);
+    let promised: Vec<(Event, Option<Duration>)> = Event::ALL
+        .into_iter()
+        .map(|event| (event, written(section, event).and_then(|at| duration(at, event, findings))))
+        .collect();
+    // A topology with an error in it has gaps, and what follows from them would be news to nobody.
+    if gaps {
+        return Promise { outage: BTreeMap::new(), loss };
     }
-    Promise { outage, loss: loss(&section.loss, &topology.groups, findings) }
+    let mut outage = BTreeMap::new();
+    for (event, promised) in promised {
+        let budget = budget::of(topology, event);
+        if let (Some(promised), Some(at)) = (promised, written(section, event)) {
+            findings.extend(judge(file, topology, at, &budget, promised));
+        }
+        // A default is no promise that anyone has asked for: what the settings cannot keep is raised to what they can.
+        let kept = budget.worst().map(|worst| promised.unwrap_or_else(|| worst.max(event.default_promise())));
+        outage.extend(kept.map(|kept| (event, kept)));
+    }
+    Promise { outage, loss }
+}
+
+/// What is wrong with a promise that is written, if anything.
+fn judge(file: &TopologyFile, topology: &Topology, at: &At<String>, budget: &Budget, promised: Duration) -> Option<Finding> {
+    let event = budget.event;
+    match &budget.end {
+        End::Absent(why) => Some(
+            Finding::warning("unused-key", at.span.clone(), format!("promise.{event} has no effect: {why}"))
+                .help("remove the key"),
+        ),
+        End::Unbounded(why) => Some(
+            Finding::error("promise", at.span.clone(), format!("{event} = \"{}\" cannot be kept", at.value))
+                .label(why.clone())
+                .help("remove the key: without it nothing is promised for this event"),
+        ),
+        End::After(terms) => {
+            let worst = budget.worst().filter(|worst| promised < *worst)?;
+            let parts = terms.iter().filter(|term| !term.worst.is_zero());
+            let parts: Vec<String> = parts.map(|term| format!("{} {}", term.name, people(term.worst))).collect();
+            // A setting that does little for what is missing is no advice.
+            let missing = worst - promised;
+            let lever = budget.lever(topology).filter(|(_, better)| 2 * worst.saturating_sub(*better) >= missing);
+            let change = match lever {
+                Some((lever, better)) => format!(", or {} ({} at worst)", lever.advice(), people(better)),
+                None => "; no setting of this file shortens it enough, see `topology budget -v`".to_owned(),
+            };
+            let mut finding = Finding::error("promise", at.span.clone(), format!("{event} = \"{}\" cannot be kept", at.value))
+                .label(format!("at worst {}: {}", people(worst), parts.join(", ")))
+                .help(format!("write \"{}\" or more{change}", show_duration(worst)));
+            if let Some((lever, span)) = lever.and_then(|(lever, _)| Some((lever, place(file, lever)?))) {
+                finding = finding.also(span, lever.advice());
+            }
+            Some(finding)
+        }
+    }
+}
+
+/// Where a setting is written, if it is.
+fn place(file: &TopologyFile, lever: Lever) -> Option<Range<usize>> {
+    let text = |at: &Option<At<String>>| at.as_ref().map(|at| at.span.clone());
+    match lever {
+        Lever::LoopWait => text(&file.failover.loop_wait),
+        Lever::RetryTimeout => text(&file.failover.retry_timeout),
+        Lever::PrimaryStartTimeout => text(&file.failover.primary_start_timeout),
+        Lever::Guard => file.guard.enabled.as_ref().map(|at| at.span.clone()),
+        Lever::Margin => text(&file.guard.margin),
+    }
+}
+
+fn people(duration: Duration) -> String {
+    millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn written(section: &PromiseSection, event: Event) -> Option<&At<String>> {

@@ -1,0 +1,314 @@
+//! The parts that events are made of. Each names the settings it follows from and who says so; what no setting bounds is measured
+//! or estimated, and says which.
+
+use std::time::Duration;
+
+use super::{Lever, Term};
+use crate::topology::limits::{GUARD_MARGIN, LOOP_WAIT_MIN, RETRY_TIMEOUT_MIN};
+use crate::topology::model::{Timings, Topology};
+use crate::topology::timing::{
+    ETCD_ELECTION, ETCD_LEASE_SCAN, GUARD_LOOK, POOLER_LOGIN_RETRY, POOLER_ROUND, RESTART_DELAY, SERVER_CHECK, VRRP_ADVERT,
+    guard_is_first, vrrp_down_timer, vrrp_skew,
+};
+use crate::topology::units::show_duration as show;
+
+/// What no setting bounds, on average and at worst. Only whole outages and promotions were measured (a lab: three hosts on one
+/// machine of two cores); the others are estimates whose sums agree with those outages, which the tests hold.
+struct Estimate {
+    expected: Duration,
+    worst: Duration,
+}
+
+const fn estimate(expected_ms: u64, worst_ms: u64) -> Estimate {
+    Estimate { expected: Duration::from_millis(expected_ms), worst: Duration::from_millis(worst_ms) }
+}
+
+/// From the moment the leader key is free until a standby takes writes: measured. Within it Patroni asks the other members, the lost leader
+/// among them; what does not answer is given up after 2 s (patroni, `ha.py`, `fetch_node_status`).
+const PROMOTION: Estimate = estimate(500, 2_000);
+/// The same after a guard has revoked the lease.
+const REVOKED_PROMOTION: Estimate = estimate(400, 1_000);
+/// The same when the old leader has stopped cleanly: everybody answers.
+const PLANNED_PROMOTION: Estimate = estimate(300, 800);
+/// From the moment the leader key is free until a standby holds it, which is when its `/primary` answers 200.
+const KEY_TAKEN: Estimate = estimate(100, 300);
+/// HAProxy's check of a Patroni that is busy being promoted.
+const CHECK_ANSWER: Estimate = estimate(50, 100);
+/// A write to etcd's quorum.
+const ETCD_WRITE: Estimate = estimate(50, 100);
+/// From the death of a process until Docker's event of it is read on the same host.
+const DIE_EVENT: Estimate = estimate(100, 200);
+/// A leader whose PostgreSQL is gone asks its standbys whether one of them can lead, and gives its key back.
+const KEY_GIVEN_BACK: Estimate = estimate(100, 300);
+/// A container's start, without Swarm's delay.
+const CONTAINER_START: Estimate = estimate(400, 1_000);
+/// Patroni's start, from its container's start to its first round.
+const PATRONI_START: Estimate = estimate(600, 1_000);
+/// PostgreSQL's crash recovery of a server with little to replay.
+const RECOVERY: Duration = Duration::from_secs(1);
+/// An orderly stop of a leader: a shutdown checkpoint, and standbys that receive it.
+const CLEAN_STOP: Estimate = estimate(400, 800);
+/// Patroni of the coordinators hears of a new leader of a shard group and changes `pg_dist_node`.
+const METADATA: Duration = Duration::from_millis(200);
+/// A client that was answered by nobody tries again: TCP repeats after 200, 400, 800 ms and so on (Linux, RFC 6298).
+const RETRANSMISSION: Estimate = estimate(300, 800);
+/// A pooler without server connections makes the first one: TLS and SCRAM.
+const FIRST_LOGIN: Estimate = estimate(100, 100);
+
+fn term(name: &'static str, expected: Duration, worst: Duration, source: impl Into<String>) -> Term {
+    Term { name, expected, worst, source: source.into(), beside: Vec::new(), lever: None }
+}
+
+fn estimated(name: &'static str, estimate: &Estimate, source: &str) -> Term {
+    term(name, estimate.expected, estimate.worst, format!("estimate: {source}"))
+}
+
+/// An unplanned promotion.
+fn promotion(topology: &Topology) -> Term {
+    if guard_is_first(&topology.guard, &topology.failover) {
+        let source = "measured; a revoked lease takes the lost member's key along: nobody waits for its answer";
+        return term("promotion", REVOKED_PROMOTION.expected, REVOKED_PROMOTION.worst, source);
+    }
+    term("promotion", PROMOTION.expected, PROMOTION.worst, "measured; members that do not answer are given up after 2s")
+}
+
+impl Term {
+    fn lever(self, lever: Option<Lever>) -> Self {
+        Self { lever, ..self }
+    }
+}
+
+/// What keeps Patroni from being faster, largest first.
+fn patroni_lever(timings: &Timings) -> Option<Lever> {
+    if timings.retry_timeout > RETRY_TIMEOUT_MIN {
+        Some(Lever::RetryTimeout)
+    } else {
+        (timings.loop_wait > LOOP_WAIT_MIN).then_some(Lever::LoopWait)
+    }
+}
+
+/// A leader is gone with its host, and its key is in etcd until somebody takes it away.
+pub(super) fn lease(topology: &Topology) -> Vec<Term> {
+    let (timings, guard) = (&topology.failover, &topology.guard);
+    let age = timings.loop_wait / 2;
+    if guard_is_first(guard, timings) {
+        let bound = timings.self_demotion();
+        let margin = (guard.margin > GUARD_MARGIN.0).then_some(Lever::Margin);
+        let source = format!(
+            "{} + 2 · {} after the last renewal, which is up to loop_wait old: by then a leader that cannot renew has demoted \
+             itself (Patroni's manual)",
+            show(timings.loop_wait),
+            show(timings.retry_timeout),
+        );
+        let guards = format!(
+            "guard.margin {}; a guard sees a renewal up to {} late; revoking is one write to etcd (estimate)",
+            show(guard.margin),
+            show(GUARD_LOOK),
+        );
+        return vec![
+            term("loop_wait + 2·retry_timeout", bound - age, bound, source).lever(patroni_lever(timings)),
+            term(
+                "guard",
+                guard.margin + GUARD_LOOK / 2 + ETCD_WRITE.expected,
+                guard.margin + GUARD_LOOK + ETCD_WRITE.worst,
+                guards,
+            )
+            .lever(margin),
+        ];
+    }
+    let (why, lever) = if guard.enabled {
+        ("the guards would be later", patroni_lever(timings).or(Some(Lever::Margin)))
+    } else {
+        ("guard.enabled = false", Some(Lever::Guard))
+    };
+    let source = format!("{} after the last renewal, which is up to loop_wait old; {why}", show(timings.ttl));
+    let scan = format!("etcd looks for expired leases every {} (etcd, lessor.go)", show(ETCD_LEASE_SCAN));
+    vec![
+        term("ttl", timings.ttl - age, timings.ttl, source).lever(lever),
+        term("etcd's scan", ETCD_LEASE_SCAN / 2, ETCD_LEASE_SCAN, scan),
+    ]
+}
+
+/// etcd's leader is gone too.
+pub(super) fn election(topology: &Topology) -> Term {
+    let timeout = show(ETCD_ELECTION);
+    // The count begins anew, with a guard too: the age of the last renewal is nothing to subtract any more.
+    let age = topology.failover.loop_wait / 2;
+    let source = format!(
+        "--election-timeout {timeout}: a new leader after 1 to 2 of it, 3 when a vote is split; it then gives every lease its \
+         full ttl and one of it more (etcd, lessor.Promote), which a guard cannot tell from a renewal"
+    );
+    term("etcd's election", ETCD_ELECTION * 5 / 2 + age, ETCD_ELECTION * 4, source)
+}
+
+/// Writes are served again once a standby is promoted, and clients' ways lead to it.
+pub(super) fn new_leader(topology: &Topology, planned: bool, shard_leaders_too: bool) -> Term {
+    let promotion = if planned { estimated("promotion", &PLANNED_PROMOTION, "all members answer") } else { promotion(topology) };
+    let mut beside = vec![promotion, route()];
+    if shard_leaders_too && topology.citus.is_some() {
+        beside.push(shard_groups(topology));
+    }
+    slowest("new leader in service", "from the free key; the slowest of these, which run side by side", beside)
+}
+
+fn slowest(name: &'static str, source: &str, beside: Vec<Term>) -> Term {
+    let max = |of: fn(&Term) -> Duration| beside.iter().map(of).max().unwrap_or_default();
+    Term { beside: beside.clone(), ..term(name, max(|t| t.expected), max(|t| t.worst), source) }
+}
+
+/// HAProxy finds the new leader, and PgBouncer, which has failed at the old one, connects again.
+fn route() -> Term {
+    let check = SERVER_CHECK.down * SERVER_CHECK.rise;
+    let source = format!(
+        "key taken (estimate); HAProxy's downinter {} and rise {}; PgBouncer's server_login_retry {}, looked at every {}",
+        show(SERVER_CHECK.down),
+        SERVER_CHECK.rise,
+        show(POOLER_LOGIN_RETRY),
+        show(POOLER_ROUND),
+    );
+    let pooler = POOLER_LOGIN_RETRY + POOLER_ROUND;
+    term(
+        "HAProxy, PgBouncer",
+        KEY_TAKEN.expected + check / 2 + CHECK_ANSWER.expected + pooler / 2,
+        KEY_TAKEN.worst + check + CHECK_ANSWER.worst + pooler,
+        source,
+    )
+}
+
+/// Shard groups whose leaders were on the same host: promoted, and known to the coordinators.
+fn shard_groups(topology: &Topology) -> Term {
+    let metadata = metadata(topology);
+    term(
+        "shard groups",
+        PROMOTION.expected + metadata.expected,
+        PROMOTION.worst + metadata.worst,
+        format!("a promotion, then pg_dist_node: {}", metadata.source),
+    )
+}
+
+/// A shard group's standby is promoted; clients go through the coordinators, whose way has not changed.
+pub(super) fn new_shard_leader(topology: &Topology) -> [Term; 2] {
+    [promotion(), metadata(topology)]
+}
+
+fn metadata(topology: &Topology) -> Term {
+    let loop_wait = topology.failover.loop_wait;
+    let lever = (loop_wait > LOOP_WAIT_MIN).then_some(Lever::LoopWait);
+    let source = format!(
+        "the new leader tells the coordinators' Patroni (estimate); at the latest it sees it in its next round, loop_wait {}",
+        show(loop_wait)
+    );
+    term("pg_dist_node", METADATA.min(loop_wait), loop_wait, source).lever(lever)
+}
+
+/// A guard on the same host sees a container die and revokes its lease without waiting.
+pub(super) fn die_event() -> Term {
+    term(
+        "guard sees the death",
+        DIE_EVENT.expected + ETCD_WRITE.expected,
+        DIE_EVENT.worst + ETCD_WRITE.worst,
+        "estimate: Docker's event of a container that died, and one write to etcd; a dead leader needs no waiting",
+    )
+}
+
+/// Without a guard at hand the killed leader itself comes back and gives its key away, or leads again.
+pub(super) fn comes_back(topology: &Topology) -> Vec<Term> {
+    let lever = (!topology.guard.enabled).then_some(Lever::Guard);
+    let restart = term(
+        "container restarts",
+        RESTART_DELAY + CONTAINER_START.expected + PATRONI_START.expected,
+        RESTART_DELAY + CONTAINER_START.worst + PATRONI_START.worst,
+        format!("Swarm's restart delay {}; container and Patroni start (estimate); no guard is at hand", show(RESTART_DELAY)),
+    )
+    .lever(lever);
+    let mut terms = vec![restart];
+    terms.extend(in_place(topology));
+    terms.push(give_back());
+    terms
+}
+
+/// Patroni looks after its PostgreSQL once in a round.
+pub(super) fn notices(topology: &Topology) -> Term {
+    let loop_wait = topology.failover.loop_wait;
+    let lever = (loop_wait > LOOP_WAIT_MIN).then_some(Lever::LoopWait);
+    term("Patroni notices", loop_wait / 2, loop_wait, format!("once in a round: loop_wait {}", show(loop_wait))).lever(lever)
+}
+
+/// The crashed leader gets so long to recover where it is.
+pub(super) fn in_place(topology: &Topology) -> Option<Term> {
+    let limit = topology.failover.primary_start_timeout;
+    let source = format!("primary_start_timeout {}; a crash recovery of little takes about 1s (estimate)", show(limit));
+    let term = || term("restart in place", limit.min(RECOVERY), limit, source).lever(Some(Lever::PrimaryStartTimeout));
+    (limit > Duration::ZERO).then(term)
+}
+
+/// A leader that prefers a failover to its own restart.
+pub(super) fn give_back() -> Term {
+    estimated("key given back", &KEY_GIVEN_BACK, "primary_start_timeout is over; a standby is asked, then the key is free")
+}
+
+/// A leader is asked to stop.
+pub(super) fn clean_stop() -> Term {
+    estimated("old leader stops", &CLEAN_STOP, "shutdown checkpoint, standbys receive all of it, the key is free")
+}
+
+/// The address moves to another proxy host.
+pub(super) fn address_moves(topology: &Topology) -> Vec<Term> {
+    // At worst the holder was the first proxy: the next one in line has the longest timer that a next one can have.
+    let proxies = topology.proxies.len();
+    let missed = vrrp_down_timer(proxies, 2);
+    let detection = VRRP_ADVERT * missed;
+    let source = format!(
+        "{missed} advertisements of {} are missed, and the skew of {} (RFC 9568)",
+        show(VRRP_ADVERT),
+        show(Duration::from_millis(u64::try_from(vrrp_skew().as_millis()).unwrap_or(u64::MAX))),
+    );
+    vec![
+        term("address moves", detection - VRRP_ADVERT / 2 + vrrp_skew(), detection + vrrp_skew(), source),
+        term(
+            "clients try again",
+            RETRANSMISSION.expected + FIRST_LOGIN.expected,
+            RETRANSMISSION.worst + FIRST_LOGIN.worst,
+            "TCP repeats after 200, 400, 800ms (RFC 6298); a first login of the other pooler (estimate)",
+        ),
+    ]
+}
+
+/// HAProxy alone is killed: Swarm starts it again before keepalived has failed two checks.
+pub(super) fn haproxy_restarts() -> Term {
+    let source = format!(
+        "Swarm's restart delay {}, container start (estimate), first checks within inter {}",
+        show(RESTART_DELAY),
+        show(SERVER_CHECK.up)
+    );
+    term(
+        "HAProxy restarts",
+        RESTART_DELAY + CONTAINER_START.expected + SERVER_CHECK.up / 2,
+        RESTART_DELAY + CONTAINER_START.worst + SERVER_CHECK.up,
+        source,
+    )
+}
+
+/// Two ways in which an address is lost; either may happen.
+pub(super) fn either(name: &'static str, ways: Vec<Term>) -> Term {
+    slowest(name, "the slower of these; only one of them happens", ways)
+}
+
+/// Terms one after the other, as one.
+pub(super) fn together(name: &'static str, terms: &[Term]) -> Term {
+    let source = terms.iter().map(|t| t.source.as_str()).collect::<Vec<_>>().join("; ");
+    term(name, terms.iter().map(|t| t.expected).sum(), terms.iter().map(|t| t.worst).sum(), source)
+}
+
+/// What moves while something longer is waited for: only what is beyond it counts.
+pub(super) fn meanwhile(name: &'static str, moves: &[Term], waited: &[Term]) -> Term {
+    let sum = |terms: &[Term], of: fn(&Term) -> Duration| terms.iter().map(of).sum::<Duration>();
+    let beyond = |of: fn(&Term) -> Duration| sum(moves, of).saturating_sub(sum(waited, of));
+    let source =
+        format!("{} at worst, while the lease is waited for", crate::quantity::millis(millis(sum(moves, |t| t.worst))));
+    term(name, beyond(|t| t.expected), beyond(|t| t.worst), source)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,80 @@
+//! Settings of the deployed programs that decide how long a failure lasts, and rhythms that are built into them. Constants alone.
+//!
+//! One source for two readers: `templates` writes the settings into what is deployed, [`super::budget`] adds them up.
+
+use std::time::Duration;
+
+use super::model::{Guard, Timings};
+
+/// etcd's heartbeat. A fifth of the election timeout, the least that etcd accepts; its manual ("Tuning") advises as much as the
+/// round trip between members, which is far less in one network.
+pub const ETCD_HEARTBEAT: Duration = Duration::from_millis(100);
+/// Silence after which an etcd member stands for election; it waits between one and two of them (Raft). Half of etcd's
+/// default: when a host is lost with etcd's leader on it, twice this and more is part of the outage.
+pub const ETCD_ELECTION: Duration = Duration::from_millis(500);
+/// How often etcd looks for expired leases (etcd, `lease/lessor.go`).
+pub const ETCD_LEASE_SCAN: Duration = Duration::from_millis(500);
+
+/// How often a guard asks etcd when each lease was renewed.
+pub const GUARD_LOOK: Duration = Duration::from_millis(200);
+
+/// What Swarm waits before it starts a container anew. The default of 5 s would be a good part of a failover.
+pub const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// HAProxy's checks of a server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerCheck {
+    /// Pause between two checks of a server that is up.
+    pub up: Duration,
+    /// Pause while it is about to change its state.
+    pub changing: Duration,
+    /// Pause while it is down.
+    pub down: Duration,
+    /// Failed checks until it is down.
+    pub fall: u32,
+    /// Good checks until it is up.
+    pub rise: u32,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// Of poolers, leaders and standbys alike. Faster ones gain little beside PgBouncer's pause and cost every Patroni an answer.
+pub const SERVER_CHECK: ServerCheck = ServerCheck {
+    up: Duration::from_millis(500),
+    changing: Duration::from_millis(250),
+    down: Duration::from_millis(500),
+    fall: 2,
+    rise: 1,
+    timeout: Duration::from_secs(1),
+};
+
+/// PgBouncer's pause after a login at the server that failed (`server_login_retry`; the default of 15 s outlasts a failover).
+pub const POOLER_LOGIN_RETRY: Duration = Duration::from_millis(200);
+/// How long PgBouncer waits for a connection to the server (`server_connect_timeout`).
+pub const POOLER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often PgBouncer looks after its pools while nothing else happens (pgbouncer, `janitor.c`: three times per second).
+pub const POOLER_ROUND: Duration = Duration::from_millis(333);
+
+/// Interval of VRRP advertisements: version 3 with 0.3 s gave an outage of about 1.1 s (measured).
+pub const VRRP_ADVERT: Duration = Duration::from_millis(300);
+/// Missed advertisements until a backup takes over; VRRP's own number.
+pub const VRRP_DOWN_TIMER: u32 = 3;
+/// Every proxy's priority: equal, so that a proxy which returns is no better than the one that holds the address.
+pub const VRRP_PRIORITY: u32 = 150;
+
+/// Advertisements that proxy `ordinal` of `proxies` misses before it takes the address. With equal priorities several backups
+/// would time out at the same moment, so each waits one advertisement longer than the one before it. Of two proxies only one is a
+/// backup: nobody has to wait.
+pub fn vrrp_down_timer(proxies: usize, ordinal: u32) -> u32 {
+    if proxies > 2 { VRRP_DOWN_TIMER + ordinal.saturating_sub(1) } else { VRRP_DOWN_TIMER }
+}
+
+/// What a backup waits beyond its missed advertisements, less with a higher priority (RFC 9568, 6.1: `Skew_Time`).
+pub fn vrrp_skew() -> Duration {
+    VRRP_ADVERT * (256 - VRRP_PRIORITY) / 256
+}
+
+/// Whether a guard revokes a lost leader's lease before etcd lets it expire.
+pub fn guard_is_first(guard: &Guard, timings: &Timings) -> bool {
+    guard.enabled && guard.revokes_after(timings) + GUARD_LOOK < timings.ttl
+}
