@@ -2,10 +2,18 @@
 //!
 //! - [`history`]: what clients did, as types and as a file that survives the program's death; [`recorder`] writes it.
 //! - [`workload`]: clients of the cluster that never wait for it: the only part of this list that does I/O, with the recorder.
+//! - [`final_read`]: what the servers hold once the faults are healed.
+//! - [`checker`]: history and final read against each other, giving a [`verdict`].
 //! - [`outage`]: what clients missed, and the arithmetic over repeated runs.
+//!
+//! The order of a run: [`workload::Workload::prepare`], [`workload::Workload::start`], fault, healing,
+//! [`workload::Workload::finish`], final read, [`checker::check`], [`outage::outages`].
 
+pub mod checker;
+pub mod final_read;
 pub mod history;
 pub mod millis;
 pub mod outage;
 pub mod recorder;
+pub mod verdict;
 pub mod workload;
