@@ -5,9 +5,10 @@
 //! - [`final_read`]: what the servers hold once the faults are healed.
 //! - [`checker`]: history and final read against each other, giving a [`verdict`].
 //! - [`outage`]: what clients missed, and the arithmetic over repeated runs.
+//! - [`report`]: all of it as one document. Its views are in `output`.
 //!
 //! The order of a run: [`workload::Workload::prepare`], [`workload::Workload::start`], fault, healing,
-//! [`workload::Workload::finish`], final read, [`checker::check`], [`outage::outages`].
+//! [`workload::Workload::finish`], final read, [`checker::check`], [`outage::outages`], [`report::Run::judged`].
 
 pub mod checker;
 pub mod final_read;
@@ -15,5 +16,6 @@ pub mod history;
 pub mod millis;
 pub mod outage;
 pub mod recorder;
+pub mod report;
 pub mod verdict;
 pub mod workload;
