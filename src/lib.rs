@@ -6,6 +6,7 @@ pub mod cli;
 pub mod commands;
 pub mod consent;
 pub mod context;
+pub mod drill;
 pub mod engine;
 pub mod error;
 pub mod failover;

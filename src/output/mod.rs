@@ -1,7 +1,9 @@
 //! What people and programs see: results on stdout, everything else on stderr.
 
 pub mod budget;
+pub mod drill;
 pub mod health;
+pub mod junit;
 pub mod plan;
 pub mod progress;
 pub mod run;

@@ -143,7 +143,8 @@ pub(super) fn election(topology: &Topology) -> Term {
 
 /// Writes are served again once a standby is promoted, and clients' ways lead to it.
 pub(super) fn new_leader(topology: &Topology, planned: bool, shard_leaders_too: bool) -> Term {
-    let promotion = if planned { estimated("promotion", &PLANNED_PROMOTION, "all members answer") } else { promotion(topology) };
+    let promotion =
+        if planned { estimated("promotion", &PLANNED_PROMOTION, "all members answer") } else { promotion(topology) };
     let mut beside = vec![promotion, route()];
     if shard_leaders_too && topology.citus.is_some() {
         beside.push(shard_groups(topology));
@@ -188,7 +189,7 @@ fn shard_groups(topology: &Topology) -> Term {
 
 /// A shard group's standby is promoted; clients go through the coordinators, whose way has not changed.
 pub(super) fn new_shard_leader(topology: &Topology) -> [Term; 2] {
-    [promotion(), metadata(topology)]
+    [promotion(topology), metadata(topology)]
 }
 
 fn metadata(topology: &Topology) -> Term {

@@ -1,0 +1,21 @@
+//! Drills: breaking a cluster on purpose and proving what it promised.
+//!
+//! - [`history`]: what clients did, as types and as a file that survives the program's death; [`recorder`] writes it.
+//! - [`workload`]: clients of the cluster that never wait for it: the only part of this list that does I/O, with the recorder.
+//! - [`final_read`]: what the servers hold once the faults are healed.
+//! - [`checker`]: history and final read against each other, giving a [`verdict`].
+//! - [`outage`]: what clients missed, and the arithmetic over repeated runs.
+//! - [`report`]: all of it as one document. Its views are in `output`.
+//!
+//! The order of a run: [`workload::Workload::prepare`], [`workload::Workload::start`], fault, healing,
+//! [`workload::Workload::finish`], final read, [`checker::check`], [`outage::outages`], [`report::Run::judged`].
+
+pub mod checker;
+pub mod final_read;
+pub mod history;
+pub mod millis;
+pub mod outage;
+pub mod recorder;
+pub mod report;
+pub mod verdict;
+pub mod workload;

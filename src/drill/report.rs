@@ -1,0 +1,281 @@
+//! A drill as one document: every run with its verdict and its times, and a summary of each scenario.
+//!
+//! Plain data. The command that runs drills fills it; table, JUnit and HTML in `output` are views of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::millis;
+use super::outage::{LeaderSpan, Outages, Statistics};
+use super::verdict::{Promise, Verdict};
+use crate::quantity;
+
+/// Version of the document: raised when a key changes its meaning or goes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Something that happened during a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, in milliseconds from the start of the workload.
+    pub at_ms: u64,
+    /// Who says so: `drill`, `patroni coordinator-1`, `guard host2`.
+    pub source: String,
+    /// What, in one line.
+    pub text: String,
+}
+
+/// What an outage was made of. `None` is what could not be told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Terms {
+    /// From the injection until the leader was taken for lost.
+    #[serde(rename = "detection_ms", with = "millis::option")]
+    pub detection: Option<Duration>,
+    /// From there until another took writes.
+    #[serde(rename = "promotion_ms", with = "millis::option")]
+    pub promotion: Option<Duration>,
+    /// From there until clients reached it.
+    #[serde(rename = "routing_ms", with = "millis::option")]
+    pub routing: Option<Duration>,
+}
+
+/// What a scenario promises. `None` promises nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Promises {
+    /// The longest outage that any client may see.
+    #[serde(rename = "outage_ms", with = "millis::option")]
+    pub outage: Option<Duration>,
+    /// Until when the cluster is redundant again, counted from the injection.
+    #[serde(rename = "redundancy_ms", with = "millis::option")]
+    pub redundancy: Option<Duration>,
+    /// What each group may lose; one that is not named, nothing.
+    pub loss: BTreeMap<String, Promise>,
+}
+
+/// One run of a scenario. Instants are counted from the start of its workload.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Run {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Counted from 1 within its scenario.
+    pub number: u32,
+    /// Length of the workload.
+    #[serde(rename = "took_ms", with = "millis")]
+    pub took: Duration,
+    /// When the fault was there.
+    #[serde(rename = "injected_ms", with = "millis")]
+    pub injected: Duration,
+    /// The checker's answer.
+    pub verdict: Verdict,
+    /// The longest outage of any client; a lower bound when not all were served again. `None` when nobody missed anything
+    /// because nobody wrote after the injection.
+    #[serde(rename = "outage_ms", with = "millis::option")]
+    pub outage: Option<Duration>,
+    /// What it was made of.
+    pub terms: Terms,
+    /// What was promised.
+    pub promise: Promises,
+    /// From the injection until the cluster was redundant again; `None` when it was not while anybody looked.
+    #[serde(rename = "redundancy_restored_ms", with = "millis::option")]
+    pub redundancy_restored: Option<Duration>,
+    /// Each client's outage.
+    #[serde(flatten)]
+    pub outages: Outages,
+    /// Who acknowledged writes, by group.
+    pub leaders: Vec<LeaderSpan>,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// Whether every promise was kept.
+    pub passed: bool,
+    /// Why not; empty when it passed.
+    pub reasons: Vec<String>,
+}
+
+impl Run {
+    /// Fills `outage`, `passed` and `reasons` from the rest. Reasons that are there already stay and count: a fault that
+    /// could not be healed, a cluster that did not become healthy.
+    #[must_use]
+    pub fn judged(mut self) -> Self {
+        self.outage = self.outages.longest();
+        self.events.sort_by_key(|event| event.at_ms);
+        let findings = self.verdict.findings.iter();
+        let mut reasons: Vec<String> = findings.map(|f| format!("{} in {}: {}", f.rule, f.group, f.detail)).collect();
+        let unserved = self.outages.clients.iter().filter(|c| c.recovery.is_none()).map(|c| c.client.to_string());
+        let unserved: Vec<String> = unserved.collect();
+        if self.outages.clients.is_empty() {
+            reasons.push("no client wrote anything, so nothing was proved".into());
+        } else if !unserved.is_empty() {
+            reasons.push(format!("not served again until the end: client {}", unserved.join(", ")));
+        }
+        let late = |what: &str, took: Duration, limit: Duration| {
+            let shown = |duration| quantity::millis(millis::of(duration));
+            format!("{what} took {}, promised are at most {}", shown(took), shown(limit))
+        };
+        if let (Some(outage), Some(limit)) = (self.outage, self.promise.outage)
+            && outage > limit
+        {
+            reasons.push(late("the outage", outage, limit));
+        }
+        if let Some(limit) = self.promise.redundancy {
+            match self.redundancy_restored {
+                None => reasons.push("redundancy was not restored".into()),
+                Some(took) if took > limit => reasons.push(late("restoring redundancy", took, limit)),
+                Some(_) => {}
+            }
+        }
+        self.reasons.extend(reasons);
+        self.passed = self.reasons.is_empty();
+        self
+    }
+}
+
+/// All runs of a scenario in one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The scenario.
+    pub scenario: String,
+    /// How often it was run.
+    pub runs: u64,
+    /// How often every promise was kept.
+    pub passed: u64,
+    /// Over the longest outage of each run; `None` when no run had one.
+    pub outage: Option<Statistics>,
+    /// Over the restoring of redundancy, of the runs in which it was.
+    pub redundancy_restored: Option<Statistics>,
+    /// The longest outage that was promised.
+    #[serde(rename = "promised_outage_ms", with = "millis::option")]
+    pub promised_outage: Option<Duration>,
+    /// Acknowledged operations that were lost, over all runs.
+    pub lost: u64,
+}
+
+/// A whole drill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrillReport {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The drill's name.
+    pub name: String,
+    /// What every choice of the drill followed from.
+    pub seed: u64,
+    /// When it began.
+    pub started_at: jiff::Timestamp,
+    /// What it ran against, by program: `postgresql`, `patroni`, `pgclusterctl`.
+    pub versions: BTreeMap<String, String>,
+    /// Every run, in order.
+    pub runs: Vec<Run>,
+    /// Every scenario, in the order of its first run.
+    pub summary: Vec<Summary>,
+    /// Whether every run passed; a drill without runs did not.
+    pub passed: bool,
+}
+
+impl DrillReport {
+    /// Sums up runs that were [judged](Run::judged).
+    pub fn new(
+        name: impl Into<String>,
+        seed: u64,
+        started_at: jiff::Timestamp,
+        versions: BTreeMap<String, String>,
+        runs: Vec<Run>,
+    ) -> Self {
+        let mut scenarios: Vec<&str> = Vec::new();
+        for run in &runs {
+            if !scenarios.contains(&run.scenario.as_str()) {
+                scenarios.push(&run.scenario);
+            }
+        }
+        let summary = scenarios.into_iter().map(|scenario| summary(scenario, &runs)).collect();
+        let passed = !runs.is_empty() && runs.iter().all(|run| run.passed);
+        Self { schema_version: SCHEMA_VERSION, name: name.into(), seed, started_at, versions, runs, summary, passed }
+    }
+
+    /// The runs of a scenario.
+    pub fn runs_of<'a>(&'a self, scenario: &'a str) -> impl Iterator<Item = &'a Run> {
+        self.runs.iter().filter(move |run| run.scenario == scenario)
+    }
+}
+
+fn summary(scenario: &str, runs: &[Run]) -> Summary {
+    let runs: Vec<&Run> = runs.iter().filter(|run| run.scenario == scenario).collect();
+    Summary {
+        scenario: scenario.to_owned(),
+        runs: runs.len() as u64,
+        passed: runs.iter().filter(|run| run.passed).count() as u64,
+        outage: Statistics::of(runs.iter().filter_map(|run| run.outage)),
+        redundancy_restored: Statistics::of(runs.iter().filter_map(|run| run.redundancy_restored)),
+        promised_outage: runs.iter().filter_map(|run| run.promise.outage).max(),
+        lost: runs.iter().map(|run| run.verdict.counts.lost).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drill::outage::{ClientOutage, Gap};
+    use crate::drill::verdict::{Finding, Rule};
+
+    const fn ms(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    fn run(number: u32, outage: u64, closed: bool) -> Run {
+        let gap = Gap { from: ms(900), until: ms(900 + outage), closed };
+        let client = ClientOutage {
+            client: 0,
+            group: "coordinator".into(),
+            outage: Some(gap),
+            recovery: closed.then_some(ms(outage)),
+            failed: 1,
+            unknown: 1,
+            gaps: vec![gap],
+        };
+        Run {
+            scenario: "kill-leader".into(),
+            number,
+            injected: ms(1000),
+            promise: Promises { outage: Some(ms(5000)), redundancy: Some(ms(60_000)), ..Promises::default() },
+            redundancy_restored: Some(ms(30_000)),
+            outages: Outages { clients: vec![client] },
+            ..Run::default()
+        }
+    }
+
+    #[test]
+    fn a_run_passes_when_every_promise_was_kept() {
+        let good = run(1, 4000, true).judged();
+        assert_eq!((good.passed, good.outage, good.reasons), (true, Some(ms(4000)), vec![]));
+        let mut bad = run(2, 7000, false);
+        bad.redundancy_restored = None;
+        bad.reasons.push("host2 did not come back".into());
+        bad.verdict.findings.push(Finding::about(Rule::Lost, "coordinator", "gone", vec![3]));
+        let bad = bad.judged();
+        assert!(!bad.passed);
+        assert_eq!(
+            bad.reasons,
+            [
+                "host2 did not come back",
+                "lost in coordinator: gone: 1 operation (0#3)",
+                "not served again until the end: client 0",
+                "the outage took 7.0 s, promised are at most 5.0 s",
+                "redundancy was not restored",
+            ]
+        );
+        let idle = Run { outages: Outages::default(), ..run(3, 1, true) };
+        assert_eq!(idle.judged().reasons, ["no client wrote anything, so nothing was proved"]);
+    }
+
+    #[test]
+    fn a_report_sums_up_and_survives_json() {
+        let runs = vec![run(1, 4000, true).judged(), run(2, 6000, true).judged(), run(3, 3000, true).judged()];
+        let report = DrillReport::new("standard", 42, jiff::Timestamp::UNIX_EPOCH, BTreeMap::new(), runs);
+        let summary = &report.summary[0];
+        assert_eq!((summary.runs, summary.passed, report.passed), (3, 2, false));
+        assert_eq!(summary.outage, Some(Statistics { n: 3, p50: ms(4000), p95: ms(6000), max: ms(6000) }));
+        let text = serde_json::to_string(&report).expect("a report is JSON");
+        assert!(text.contains("\"outage_ms\":4000"), "{text}");
+        assert_eq!(serde_json::from_str::<DrillReport>(&text).expect("it is read back"), report);
+        assert!(!DrillReport::new("none", 0, jiff::Timestamp::UNIX_EPOCH, BTreeMap::new(), vec![]).passed);
+    }
+}

@@ -1,0 +1,61 @@
+//! The tables that drills write into, and the queries of the final read. Pure text.
+//!
+//! All tables are distributed by an integer, so with Citus they are colocated: one key leads to one group in all of them.
+
+use super::{ClientSpec, Task};
+
+/// With which every account is opened.
+pub const OPENING_BALANCE: i64 = 1000;
+
+/// The tables' names.
+const TABLES: [&str; 4] = ["drill_log", "drill_list", "drill_account", "drill_entry"];
+
+/// Statements that make the tables anew, each to be run by itself.
+pub fn create(clients: &[ClientSpec], accounts: &[i32], citus: bool) -> Vec<String> {
+    let mut statements = drop();
+    // No unique key: what is written twice has to show. The sequence is evaluated where the statement is, with Citus on the
+    // coordinators' leader, and its values are replicated before the commit is: it tells the order across failovers. The
+    // time does not, as hosts' clocks differ; it is for people.
+    statements.push(
+        "create table drill_log (client int not null, sequence bigint not null, op bigint not null, \
+         position bigserial not null, at timestamptz not null default clock_timestamp())"
+            .into(),
+    );
+    statements.push("create table drill_list (key int primary key, items bigint[] not null default '{}')".into());
+    statements.push("create table drill_account (id int primary key, balance bigint not null)".into());
+    statements.push("create table drill_entry (account int not null, op bigint not null, amount bigint not null)".into());
+    if citus {
+        let distribute = |(table, column)| format!("select create_distributed_table('{table}', '{column}')");
+        let columns = ["client", "key", "id", "account"];
+        statements.extend(TABLES.into_iter().zip(columns).map(distribute));
+    }
+    let mut keys: Vec<i32> = clients.iter().filter(|c| c.task == Task::List).map(|c| c.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    statements.extend(keys.into_iter().map(|key| format!("insert into drill_list (key) values ({key})")));
+    let open = |id| format!("insert into drill_account (id, balance) values ({id}, {OPENING_BALANCE})");
+    statements.extend(accounts.iter().map(open));
+    statements
+}
+
+/// Statements that remove the tables.
+pub fn drop() -> Vec<String> {
+    TABLES.iter().map(|table| format!("drop table if exists {table}")).collect()
+}
+
+/// The register log: `op`, `position`. `table` is `drill_log`, or the name of a shard when a member is asked for what it
+/// itself holds.
+pub fn read_log(table: &str) -> String {
+    format!("select op, position from {table} order by position, op")
+}
+
+/// The lists: `key`, `items` as `bigint[]`. `table` is `drill_list` or a shard's name.
+pub fn read_lists(table: &str) -> String {
+    format!("select key, items from {table} order by key")
+}
+
+/// The sum of all balances: `total`, a bigint.
+pub const READ_BANK_TOTAL: &str = "select coalesce(sum(balance), 0)::bigint as total from drill_account";
+
+/// Both sides of all transfers: `op`, `account`, `amount`.
+pub const READ_BANK_ENTRIES: &str = "select op, account, amount from drill_entry order by op, account";

@@ -1,0 +1,76 @@
+//! A drill as JUnit XML, as CI systems read it: a suite for each scenario, a test case for each run.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
+
+use crate::drill::millis;
+use crate::drill::report::{DrillReport, Event, Run};
+use crate::error::{Exit, Failure};
+use crate::quantity;
+
+/// Why there is no XML.
+#[derive(Debug, thiserror::Error)]
+#[error("the drill cannot be written as JUnit XML")]
+pub struct JunitError(#[from] SerializeError);
+
+impl Failure for JunitError {
+    fn exit(&self) -> Exit {
+        Exit::Internal
+    }
+}
+
+/// The document; whatever text is in the report, it is escaped.
+pub fn junit(report: &DrillReport) -> Result<String, JunitError> {
+    let mut junit = Report::new(report.name.as_str());
+    junit.set_time(report.runs.iter().map(|run| run.took).sum());
+    for summary in &report.summary {
+        let mut suite = TestSuite::new(summary.scenario.as_str());
+        suite.set_time(report.runs_of(&summary.scenario).map(|run| run.took).sum());
+        suite.add_property(Property::new("seed", report.seed.to_string()));
+        suite
+            .add_properties(report.versions.iter().map(|(program, version)| Property::new(program.as_str(), version.as_str())));
+        suite.add_test_cases(report.runs_of(&summary.scenario).map(case));
+        junit.add_test_suite(suite);
+    }
+    Ok(junit.to_string()?)
+}
+
+fn case(run: &Run) -> TestCase {
+    let status = if run.passed {
+        TestCaseStatus::success()
+    } else {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_message(run.reasons.first().map_or("no reason was given", String::as_str));
+        status.set_description(run.reasons.join("\n"));
+        status
+    };
+    let mut case = TestCase::new(format!("run {}", run.number), status);
+    case.set_classname(format!("drill.{}", run.scenario)).set_time(run.took);
+    let property = |name: &str, value: Option<Duration>| value.map(|value| Property::new(name, millis::of(value).to_string()));
+    case.add_properties(property("outage_ms", run.outage));
+    case.add_properties(property("redundancy_restored_ms", run.redundancy_restored));
+    case.add_property(Property::new("lost", run.verdict.counts.lost.to_string()));
+    let line = |event: &Event| format!("{:>9}  {}: {}\n", quantity::millis(event.at_ms), event.source, event.text);
+    case.set_system_out(run.events.iter().map(line).collect::<String>());
+    case
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::drill::fixture;
+
+    #[test]
+    fn names_and_reasons_are_escaped() {
+        let xml = junit(&fixture::report()).expect("XML");
+        assert!(
+            xml.contains(r#"<testsuites name="a &lt;drill&gt; &amp; &quot;more&quot;" tests="3" skipped="0" failures="1""#),
+            "{xml}"
+        );
+        assert!(xml.contains(r#"<testsuite name="kill &lt;leader&gt;" tests="2""#), "{xml}");
+        assert!(xml.contains("acknowledged, and not on &lt;b&gt;"), "{xml}");
+        assert!(xml.contains(r#"<property name="outage_ms" value="4000"/>"#), "{xml}");
+        assert!(!xml.contains("<leader>") && !xml.contains('\u{1b}'), "{xml}");
+    }
+}
