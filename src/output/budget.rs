@@ -45,6 +45,8 @@ pub struct EventReport {
     pub promise_ms: Option<u64>,
     /// On average; `null` when there is no budget.
     pub expected_ms: Option<u64>,
+    /// Not more than this in 95 of 100 cases; `null` when there is no budget.
+    pub p95_ms: Option<u64>,
     /// At worst; `null` when there is no budget.
     pub worst_ms: Option<u64>,
     /// What it is made of, one after the other.
@@ -86,11 +88,11 @@ impl BudgetReport {
     }
 
     fn overview(&self) -> comfy_table::Table {
-        let mut table = table::table(&["event", "promise", "expected", "worst", "most of it"]);
-        (1..=3).for_each(|column| align_right(&mut table, column));
+        let mut table = table::table(&["event", "promise", "expected", "p95", "worst", "most of it"]);
+        (1..=4).for_each(|column| align_right(&mut table, column));
         let name = self.events.iter().map(|line| line.event.key().len()).max().unwrap_or_default();
-        // Four gaps of two blanks; numbers are as wide as their heads.
-        let room = WIDTH.saturating_sub(name + "promise".len() + "expected".len() + "10.0 s".len() + 8);
+        // Five gaps of two blanks; numbers are as wide as their heads.
+        let room = WIDTH.saturating_sub(name + "promise".len() + "expected".len() + 2 * "10.0 s".len() + 10);
         for line in &self.events {
             let longest = line.terms.iter().max_by_key(|term| term.worst);
             let most = longest.map_or_else(|| line.reason.clone(), |term| format!("{} {}", term.name, seconds(term.worst)));
@@ -98,6 +100,7 @@ impl BudgetReport {
                 line.event.key().to_owned(),
                 or_missing(line.promise_ms),
                 or_missing(line.expected_ms),
+                or_missing(line.p95_ms),
                 or_missing(line.worst_ms),
                 wrapped(&most, room),
             ]);
@@ -149,7 +152,7 @@ impl BudgetReport {
 
 impl EventReport {
     fn new(topology: &Topology, budget: Budget) -> Self {
-        let (expected, worst) = (budget.expected(), budget.worst());
+        let (expected, p95, worst) = (budget.expected(), budget.p95(), budget.worst());
         let (outcome, reason, terms) = match budget.end {
             End::After(terms) => (Outcome::Bounded, String::new(), terms),
             End::Unbounded(why) => (Outcome::Unbounded, why, Vec::new()),
@@ -161,6 +164,7 @@ impl EventReport {
             reason,
             promise_ms: topology.promise.outage(budget.event).map(whole_millis),
             expected_ms: expected.map(whole_millis),
+            p95_ms: p95.map(whole_millis),
             worst_ms: worst.map(whole_millis),
             terms,
         }

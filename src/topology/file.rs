@@ -257,28 +257,28 @@ pub struct FailoverSection {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromiseSection {
-    /// PostgreSQL of the coordinator leader crashes, its container stays. Default: 4 s, or the budget's worst.
+    /// PostgreSQL of the coordinator leader crashes, its container stays. Default: 4 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub postgres_crash: Option<At<String>>,
-    /// The coordinator leader's container is killed (SIGKILL). Default: 3 s, or the budget's worst.
+    /// The coordinator leader's container is killed (SIGKILL). Default: 3 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub container_kill: Option<At<String>>,
-    /// The container of a shard group's leader is killed (SIGKILL). Default: 4 s, or the budget's worst.
+    /// The container of a shard group's leader is killed (SIGKILL). Default: 4 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub shard_leader_kill: Option<At<String>>,
-    /// The host with the coordinator leader and the VIP is lost. Default: 9 s, or the budget's worst.
+    /// The host with the coordinator leader and the VIP is lost. Default: 9 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub host_loss: Option<At<String>>,
-    /// The same, and etcd's leader is on that host too. Default: 10 s, or the budget's worst.
+    /// The same, and etcd's leader is on that host too. Default: 10 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub host_loss_with_etcd_leader: Option<At<String>>,
-    /// The network cuts the coordinator leader's host off from all others. Default: 10 s, or the budget's worst.
+    /// The network cuts the coordinator leader's host off from all others. Default: 10 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub isolation: Option<At<String>>,
-    /// The proxy host that holds the VIP, or HAProxy on it, is lost; no leader is. Default: 1.5 s, or the budget's worst.
+    /// The proxy host that holds the VIP, or HAProxy on it, is lost; no leader is. Default: 1.5 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub vip: Option<At<String>>,
-    /// Pause of writes when leadership is handed over by order. Default: 2 s, or the budget's worst.
+    /// Pause of writes when leadership is handed over by order. Default: 2 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub switchover_pause: Option<At<String>>,
     /// Acknowledged transactions that may be lost, in any of these events.

@@ -51,7 +51,7 @@ const CLEAN_STOP: Estimate = estimate(400, 800);
 /// Patroni of the coordinators hears of a new leader of a shard group and changes `pg_dist_node`.
 const METADATA: Duration = Duration::from_millis(200);
 /// A client that was answered by nobody tries again: TCP repeats after 200, 400, 800 ms and so on (Linux, RFC 6298).
-const RETRANSMISSION: Estimate = estimate(300, 800);
+const RETRANSMISSION: Estimate = estimate(200, 500);
 /// A pooler without server connections makes the first one: TLS and SCRAM.
 const FIRST_LOGIN: Estimate = estimate(100, 100);
 

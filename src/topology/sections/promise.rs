@@ -37,7 +37,7 @@ pub(super) fn read(file: &TopologyFile, topology: &Topology, findings: &mut Vec<
             findings.extend(judge(file, topology, at, &budget, promised));
         }
         // A default is no promise that anyone has asked for: what the settings cannot keep is raised to what they can.
-        let kept = budget.worst().map(|worst| promised.unwrap_or_else(|| worst.max(event.default_promise())));
+        let kept = budget.p95().map(|p95| promised.unwrap_or_else(|| p95.max(event.default_promise())));
         outage.extend(kept.map(|kept| (event, kept)));
     }
     Promise { outage, loss }
@@ -57,19 +57,19 @@ fn judge(file: &TopologyFile, topology: &Topology, at: &At<String>, budget: &Bud
                 .help("remove the key: without it nothing is promised for this event"),
         ),
         End::After(terms) => {
-            let worst = budget.worst().filter(|worst| promised < *worst)?;
+            let p95 = budget.p95().filter(|p95| promised < *p95)?;
             let parts = terms.iter().filter(|term| !term.worst.is_zero());
             let parts: Vec<String> = parts.map(|term| format!("{} {}", term.name, people(term.worst))).collect();
             // A setting that does little for what is missing is no advice.
-            let missing = worst - promised;
-            let lever = budget.lever(topology).filter(|(_, better)| 2 * worst.saturating_sub(*better) >= missing);
+            let missing = p95 - promised;
+            let lever = budget.lever(topology).filter(|(_, better)| 2 * p95.saturating_sub(*better) >= missing);
             let change = match lever {
-                Some((lever, better)) => format!(", or {} ({} at worst)", lever.advice(), people(better)),
+                Some((lever, better)) => format!(", or {} ({} then)", lever.advice(), people(better)),
                 None => "; no setting of this file shortens it enough, see `topology budget -v`".to_owned(),
             };
             let mut finding = Finding::error("promise", at.span.clone(), format!("{event} = \"{}\" cannot be kept", at.value))
-                .label(format!("at worst {}: {}", people(worst), parts.join(", ")))
-                .help(format!("write \"{}\" or more{change}", show_duration(worst)));
+                .label(format!("in one of twenty cases it takes more than {}; at worst: {}", people(p95), parts.join(", ")))
+                .help(format!("write \"{}\" or more{change}", show_duration(p95)));
             if let Some((lever, span)) = lever.and_then(|(lever, _)| Some((lever, place(file, lever)?))) {
                 finding = finding.also(span, lever.advice());
             }
