@@ -51,6 +51,8 @@ pub enum Format {
     Table,
     /// For programs; stable keys, `schema_version` in each document.
     Json,
+    /// Of drills: test results as CI systems read them.
+    Junit,
 }
 
 /// What to do.
@@ -95,6 +97,9 @@ pub enum Command {
     /// Real Docker hosts on one machine, to try and to test.
     #[command(subcommand)]
     Lab(commands::lab::Command),
+    /// Break the cluster on purpose and prove what it promised.
+    #[command(subcommand)]
+    Drill(commands::drill::Command),
     /// Watch over leader leases: runs as a service of the cluster, deployed by `up`.
     Guard(commands::guard::Args),
     /// Print a shell completion script.

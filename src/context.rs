@@ -18,6 +18,8 @@ pub struct Context {
     pub topology_path: PathBuf,
     /// Prints, asks, shows progress.
     pub ui: Ui,
+    /// How results are printed, for the one command that knows more than table and JSON.
+    pub format: Format,
     /// Level of detail that was asked for.
     pub verbose: u8,
     /// Set when the operator pressed Ctrl-C.
@@ -31,6 +33,7 @@ impl Context {
         Self {
             topology_path: global.topology.clone(),
             ui: Ui::new(global.format == Format::Json, global.quiet, global.yes, color),
+            format: global.format,
             verbose: global.verbose,
             interrupt: Interrupt::default(),
         }

@@ -3,6 +3,7 @@
 pub mod change;
 pub mod completions;
 pub mod down;
+pub mod drill;
 pub mod exec;
 pub mod failover;
 pub mod forward;
@@ -26,12 +27,16 @@ pub mod switchover;
 pub mod topology;
 pub mod up;
 
-use crate::cli::Command;
+use crate::cli::{Command, Format};
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 
 /// Runs the command that was given.
 pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandError> {
+    if context.format == Format::Junit && !matches!(command, Command::Drill(_)) {
+        let error = CommandError::new(Exit::Usage, "only drills have results in the format junit");
+        return Err(error.hint("use --format json"));
+    }
     match command {
         Command::New(args) => new::run(context, args).await,
         Command::Topology(command) => topology::run(context, *command).await,
@@ -51,6 +56,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         Command::Exec(args) => exec::run(context, args).await,
         Command::Forward(args) => forward::run(context, args).await,
         Command::Lab(command) => lab::run(context, command).await,
+        Command::Drill(command) => drill::run(context, command).await,
         Command::Guard(args) => guard::run(context, args).await,
         Command::Completions(args) => completions::run(context, args).await,
         Command::Man(args) => man::run(context, args).await,

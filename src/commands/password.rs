@@ -61,7 +61,14 @@ enum Holder {
 /// Runs the command.
 pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let session = Session::open(context).await?;
-    let (file, holder) = args.owner.place();
+    let password = read(&session, args.owner).await?;
+    context.ui.result(&PasswordReport { schema_version: 1, password })?;
+    Ok(Exit::Ok)
+}
+
+/// Reads a password from a container that has it.
+pub async fn read(session: &Session, owner: Owner) -> Result<String, CommandError> {
+    let (file, holder) = owner.place();
     let candidates: Vec<String> = match holder {
         Holder::Member => session.topology.groups[0].members.iter().map(|m| m.name.to_string()).collect(),
         Holder::Haproxy => session.topology.proxies.iter().map(|p| format!("haproxy-{}", p.ordinal)).collect(),
@@ -77,10 +84,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
             }
         };
         match exec::run(&container.docker, &container.id, "", &["cat", &path], Bytes::new()).await {
-            Ok(output) if output.status == 0 => {
-                context.ui.result(&PasswordReport { schema_version: 1, password: output.text().trim().to_owned() })?;
-                return Ok(Exit::Ok);
-            }
+            Ok(output) if output.status == 0 => return Ok(output.text().trim().to_owned()),
             Ok(output) => reasons.push(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim())),
             Err(error) => reasons.push(format!("{name}: {error}")),
         }

@@ -7,15 +7,28 @@
 //! - [`outage`]: what clients missed, and the arithmetic over repeated runs.
 //! - [`report`]: all of it as one document. Its views are in `output`.
 //!
+//! - [`scenario`]: what can be rehearsed, as data; [`target`]: who is hit; [`fault`]: how; [`director`]: one run of it.
+//! - [`cast`]: who writes meanwhile; [`finale`]: the final read; [`journal`]: what guards and Patroni said.
+//!
 //! The order of a run: [`workload::Workload::prepare`], [`workload::Workload::start`], fault, healing,
 //! [`workload::Workload::finish`], final read, [`checker::check`], [`outage::outages`], [`report::Run::judged`].
 
+pub mod cast;
 pub mod checker;
+pub mod director;
+pub mod error;
+pub mod fault;
 pub mod final_read;
+pub mod finale;
 pub mod history;
+pub mod journal;
 pub mod millis;
 pub mod outage;
 pub mod recorder;
 pub mod report;
+pub mod scenario;
+pub mod target;
 pub mod verdict;
 pub mod workload;
+
+pub use error::DrillError;

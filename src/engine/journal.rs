@@ -49,7 +49,8 @@ impl Journal {
     }
 }
 
-fn state_dir() -> Option<PathBuf> {
+/// Where this program keeps what outlives a run: `$XDG_STATE_HOME/pgclusterctl`.
+pub fn state_dir() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
     let base = base.or_else(|| Some(std::env::home_dir()?.join(".local/state")))?;
     Some(base.join("pgclusterctl"))

@@ -18,7 +18,7 @@ mod topology_file;
 mod up;
 
 pub use error::LabError;
-pub use power::{down, kill, start, what_goes};
+pub use power::{down, kill, of_host, start, what_goes};
 pub use report::{HostReport, LabReport, Power};
 pub use spec::{DEFAULT_SUBNET, LabName, MAX_HOSTS, counted};
 pub use state::{DaemonFacts, Existing};

@@ -1,12 +1,16 @@
 //! `lab kill`, `lab start` and `lab down`.
 
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
 use bollard::Docker;
-use bollard::query_parameters::{KillContainerOptions, RemoveVolumeOptions};
+use bollard::models::ContainerSummary;
+use bollard::query_parameters::{KillContainerOptions, ListContainersOptionsBuilder, RemoveVolumeOptions};
 use futures_util::future::try_join_all;
 
 use super::error::LabError;
 use super::host;
-use super::spec::{LabName, host_name, ordinal};
+use super::spec::{HOST_LABEL, LABEL, LabName, host_name, ordinal};
 use super::state::{self, Existing, Net};
 use crate::consent::Consent;
 use crate::images::local::{self, failed, is_not_found};
@@ -23,6 +27,20 @@ pub async fn kill(name: &LabName, host: &str) -> Result<bool, LabError> {
     let options = KillContainerOptions { signal: "SIGKILL".into() };
     docker.kill_container(&object, Some(options)).await.map_err(failed(format!("kill the container {object}")))?;
     Ok(true)
+}
+
+/// The lab that a host of this name and address belongs to; `None` when it is no lab host of this machine, or is off.
+pub async fn of_host(host: &str, address: Ipv4Addr) -> Result<Option<LabName>, LabError> {
+    let docker = local::connect().await?;
+    let filters = HashMap::from([("label", vec![LABEL.to_owned(), format!("{HOST_LABEL}={host}")])]);
+    let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+    let found = docker.list_containers(Some(options)).await.map_err(failed("list the lab's containers".to_owned()))?;
+    let there = |container: &ContainerSummary| {
+        let networks = container.network_settings.as_ref().and_then(|s| s.networks.as_ref());
+        networks.into_iter().flatten().any(|(_, network)| network.ip_address.as_deref() == Some(&address.to_string()))
+    };
+    let name = found.into_iter().find(there).and_then(|container| container.labels?.remove(LABEL));
+    Ok(name.and_then(|name| name.parse().ok()))
 }
 
 /// Switches hosts on, all that are off when none is named, and waits until they answer. Returns those that were off.

@@ -64,7 +64,8 @@ fn note(state: &mut GroupState, name: &str, key: Key<'_>) {
             let standbys = word(&sync, "sync_standby");
             state.sync_standbys = standbys.split(',').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect();
         }
-        "failover" => state.failover_request = text(),
+        // Patroni empties the key before it removes it, or leaves it empty.
+        "failover" => state.failover_request = Some(text()).filter(|text| text != "{}").unwrap_or_default(),
         "history" => state.history_len = json().as_array().map_or(0, Vec::len) as u64,
         other => {
             if let Some(name) = other.strip_prefix("members/") {

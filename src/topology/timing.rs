@@ -50,8 +50,9 @@ pub const SERVER_CHECK: ServerCheck = ServerCheck {
 
 /// PgBouncer's pause after a login at the server that failed (`server_login_retry`; the default of 15 s outlasts a failover).
 pub const POOLER_LOGIN_RETRY: Duration = Duration::from_millis(200);
-/// How long PgBouncer waits for a connection to the server (`server_connect_timeout`).
-pub const POOLER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long PgBouncer waits for a connection to the server (`server_connect_timeout`). One that was begun just before a leader was
+/// lost is answered by nobody, and all clients of the pool wait for it; a login takes milliseconds between hosts that are near.
+pub const POOLER_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often PgBouncer looks after its pools while nothing else happens (pgbouncer, `janitor.c`: three times per second).
 pub const POOLER_ROUND: Duration = Duration::from_millis(333);
 

@@ -7,11 +7,16 @@ pub mod html;
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::table::{self, MISSING, align_right, toned};
 use super::ui::{Report, Tone, Ui};
 use crate::drill::millis;
 use crate::drill::outage::Statistics;
 use crate::drill::report::{DrillReport, Run, Summary};
+use crate::drill::scenario::{self, Scenario};
+use crate::quantity;
+use crate::topology::Topology;
 
 impl Report for DrillReport {
     fn text(&self, ui: &Ui) -> String {
@@ -24,6 +29,87 @@ impl Report for DrillReport {
         let word = if self.passed { ui.paint(Tone::Good, "passed") } else { ui.paint(Tone::Bad, "failed") };
         let name = ui.paint(Tone::Head, &self.name);
         text + &format!("\n{name} {word}: {passed} of {} runs kept every promise (seed {})\n", self.runs.len(), self.seed)
+    }
+}
+
+/// What can be rehearsed, with the promise of each in a topology.
+#[derive(Debug, Serialize)]
+pub struct ScenarioList {
+    /// Version of this document's shape.
+    pub schema_version: u32,
+    /// The scenarios.
+    pub scenarios: Vec<ScenarioLine>,
+}
+
+/// A scenario of the list.
+#[derive(Debug, Serialize)]
+pub struct ScenarioLine {
+    /// Its name.
+    pub name: &'static str,
+    /// What happens.
+    pub about: &'static str,
+    /// The longest outage that is promised, in milliseconds; `null` when nothing is.
+    pub promise_ms: Option<u64>,
+    /// Part of the set for CI.
+    pub ci: bool,
+    /// Whether it switches hosts off, which only a lab's can be.
+    pub needs_lab: bool,
+    /// Whether it needs shard groups, and this topology has none.
+    pub needs_shards: bool,
+}
+
+impl ScenarioList {
+    /// The list for a topology.
+    pub fn new(topology: &Topology) -> Self {
+        let line = |scenario: &Scenario| ScenarioLine {
+            name: scenario.name,
+            about: scenario.about,
+            promise_ms: scenario.event.and_then(|event| topology.promise.outage(event)).map(millis::of),
+            ci: scenario.ci,
+            needs_lab: scenario.needs_lab(),
+            needs_shards: scenario.needs_shards() && topology.citus.is_none(),
+        };
+        Self { schema_version: 1, scenarios: scenario::ALL.iter().map(line).collect() }
+    }
+}
+
+impl Report for ScenarioList {
+    fn text(&self, ui: &Ui) -> String {
+        let mut table = table::table(&["scenario", "promise", "ci", "needs", "what happens"]);
+        align_right(&mut table, 1);
+        for line in &self.scenarios {
+            let needs = match (line.needs_lab, line.needs_shards) {
+                (_, true) => "shards",
+                (true, false) => "lab",
+                (false, false) => "",
+            };
+            table.add_row([
+                line.name.to_owned(),
+                line.promise_ms.map_or_else(|| MISSING.to_owned(), quantity::millis),
+                if line.ci { "yes" } else { "" }.to_owned(),
+                needs.to_owned(),
+                line.about.to_owned(),
+            ]);
+        }
+        table::render_for(table, ui)
+    }
+}
+
+/// What `drill heal` removed.
+#[derive(Debug, Serialize)]
+pub struct Healed {
+    /// Version of this document's shape.
+    pub schema_version: u32,
+    /// Hosts with the faults that were healed there; hosts without any are not listed.
+    pub hosts: Vec<(String, Vec<String>)>,
+}
+
+impl Report for Healed {
+    fn text(&self, _ui: &Ui) -> String {
+        if self.hosts.is_empty() {
+            return "No host has anything left of a drill.\n".to_owned();
+        }
+        self.hosts.iter().map(|(host, faults)| format!("{host}: healed {}\n", faults.join(", "))).collect()
     }
 }
 

@@ -1,0 +1,244 @@
+//! `drill`: break the cluster on purpose, prove what it promised.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::password::{self, Owner};
+use super::session::Session;
+use crate::cli::Format;
+use crate::context::Context;
+use crate::drill::director::Director;
+use crate::drill::fault;
+use crate::drill::report::{DrillReport, Run};
+use crate::drill::scenario::{self, Scenario};
+use crate::drill::workload::Target;
+use crate::engine::Lock;
+use crate::engine::journal::state_dir;
+use crate::error::{CommandError, Exit};
+use crate::output::drill::{Healed, ScenarioList, html};
+use crate::output::{Step, junit};
+
+/// Subcommands of `drill`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List the scenarios with what each promises in this topology.
+    List,
+    /// Run scenarios against the cluster, with clients that write, and prove that nothing was lost. Breaks things.
+    Run(RunArgs),
+    /// Show the report of an earlier drill.
+    Report(ReportArgs),
+    /// Remove whatever an interrupted drill left on the hosts.
+    Heal,
+}
+
+/// Arguments of `drill run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Scenarios by name, in this order.
+    #[arg(required_unless_present_any = ["all", "set"], value_name = "NAME")]
+    pub names: Vec<String>,
+    /// All scenarios.
+    #[arg(long, conflicts_with_all = ["names", "set"])]
+    pub all: bool,
+    /// A set of scenarios.
+    #[arg(long, value_name = "SET", conflicts_with = "names")]
+    pub set: Option<Set>,
+    /// How often each is run.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repeat: u32,
+    /// Clients that write to the group that is hit; a few more write to every other.
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub clients: u16,
+    /// What the clients' choices follow from. Default: the time.
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Where every client's record and the report go. Default: a new folder below the state folder of this program.
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+    /// Write the report as one HTML file, too.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// A set of scenarios.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Set {
+    /// Short and telling: fit for every night.
+    Ci,
+}
+
+/// Arguments of `drill report`.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// `report.json` of a drill.
+    pub file: PathBuf,
+    /// Write it as one HTML file, too.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandError> {
+    match command {
+        Command::List => {
+            context.ui.result(&ScenarioList::new(&context.topology()?))?;
+            Ok(Exit::Ok)
+        }
+        Command::Run(args) => drill(context, args).await,
+        Command::Report(args) => {
+            let shown = args.file.display();
+            let refused = |reason: String| CommandError::new(Exit::Usage, format!("{shown} is no report of a drill: {reason}"));
+            let text = std::fs::read_to_string(&args.file).map_err(|e| refused(e.to_string()))?;
+            let report: DrillReport = serde_json::from_str(&text).map_err(|e| refused(e.to_string()))?;
+            show(context, &report, args.html.as_ref())
+        }
+        Command::Heal => {
+            let session = Session::open(context).await?;
+            context.ui.result(&Healed { schema_version: 1, hosts: fault::heal_all(session.world()).await })?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn chosen(args: &RunArgs, shards: bool) -> Result<Vec<&'static Scenario>, CommandError> {
+    let fits = |scenario: &&Scenario| shards || !scenario.needs_shards();
+    if args.all {
+        return Ok(scenario::ALL.iter().filter(fits).collect());
+    }
+    if args.set == Some(Set::Ci) {
+        return Ok(scenario::ALL.iter().filter(|s| s.ci).filter(fits).collect());
+    }
+    let find = |name: &String| {
+        let Some(found) = scenario::find(name) else {
+            let error = CommandError::new(Exit::Usage, format!("there is no scenario {name:?}"));
+            return Err(error.hint("`pgclusterctl drill list` shows them"));
+        };
+        if !fits(&found) {
+            return Err(CommandError::new(Exit::Usage, format!("{name} needs shard groups, and the topology has none")));
+        }
+        Ok(found)
+    };
+    args.names.iter().map(find).collect()
+}
+
+async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> {
+    let topology = context.topology()?;
+    let scenarios = chosen(args, topology.citus.is_some())?;
+    let session = Session::open_whole(context).await?;
+    let names: Vec<_> = scenarios.iter().map(|s| s.name).collect();
+    let question = format!(
+        "This breaks {} on purpose: {}. Clients will be turned away meanwhile. Go on?",
+        topology.name,
+        names.join(", ")
+    );
+    let consent = context.ui.confirm(&question)?;
+    let started_at = jiff::Timestamp::now();
+    let seed = args.seed.unwrap_or_else(|| u64::try_from(started_at.as_millisecond()).unwrap_or_default());
+    let folder = args.folder.clone().unwrap_or_else(|| state_folder(topology.name.as_str(), started_at));
+    let unwritable = |e: std::io::Error| CommandError::new(Exit::Usage, format!("{}: {e}", folder.display()));
+    std::fs::create_dir_all(&folder).map_err(unwritable)?;
+    let password = password::read(&session, Owner::App).await?;
+
+    let _guard = context.interrupt.guard();
+    let manager = session.fleet.manager().await?;
+    let lock = Lock::take(&manager.docker, &topology.name, "drill", |text| context.ui.note(text)).await?;
+    let Session { topology, artifacts, fleet } = session;
+    let versions = versions(&topology);
+    let mut director = Director {
+        topology: &topology,
+        artifacts: &artifacts,
+        fleet,
+        target: Target {
+            host: topology.client_address().to_string(),
+            port: 5432,
+            user: "app".into(),
+            password,
+            dbname: topology.database.clone(),
+        },
+        clients: args.clients.into(),
+        seed,
+        folder: folder.clone(),
+        ui: &context.ui,
+        interrupt: &context.interrupt,
+        consent: &consent,
+    };
+    let mut runs: Vec<Run> = Vec::new();
+    let mut ended = None;
+    'all: for number in 1..=args.repeat {
+        for scenario in &scenarios {
+            let step = Step::start(&context.ui, format!("{} ({number} of {})", scenario.name, args.repeat));
+            match director.run(scenario, number).await {
+                Ok(run) => {
+                    let outage = run.outage.map_or("no outage".to_owned(), |o| format!("outage {:.2} s", o.as_secs_f64()));
+                    let result = if run.passed { "passed".to_owned() } else { format!("FAILED: {}", run.reasons.join("; ")) };
+                    step.done(&format!("{result}, {outage}"));
+                    runs.push(run);
+                }
+                Err(error) => {
+                    ended = Some(error);
+                    break 'all;
+                }
+            }
+            // What was proved so far stays, whatever comes.
+            write(&folder, &report(&names, seed, started_at, &versions, runs.clone()))?;
+        }
+    }
+    lock.release().await;
+    let report = report(&names, seed, started_at, &versions, runs);
+    context.ui.note(format!("records and report: {}", folder.display()));
+    if let Some(error) = ended {
+        if !report.runs.is_empty() {
+            show(context, &report, args.html.as_ref())?;
+        }
+        return Err(error.into());
+    }
+    show(context, &report, args.html.as_ref())
+}
+
+fn report(
+    names: &[&str],
+    seed: u64,
+    started_at: jiff::Timestamp,
+    versions: &BTreeMap<String, String>,
+    runs: Vec<Run>,
+) -> DrillReport {
+    let name = if names.len() == 1 { names[0].to_owned() } else { format!("{} scenarios", names.len()) };
+    DrillReport::new(name, seed, started_at, versions.clone(), runs)
+}
+
+fn write(folder: &std::path::Path, report: &DrillReport) -> Result<(), CommandError> {
+    let path = folder.join("report.json");
+    let text = serde_json::to_vec_pretty(report).map_err(|e| CommandError::new(Exit::Internal, e.to_string()))?;
+    std::fs::write(&path, text).map_err(|e| CommandError::new(Exit::Usage, format!("{}: {e}", path.display())))
+}
+
+fn show(context: &Context, report: &DrillReport, page: Option<&PathBuf>) -> Result<Exit, CommandError> {
+    if let Some(path) = page {
+        let text = html::html(report).map_err(|e| CommandError::new(Exit::Internal, e.to_string()))?;
+        std::fs::write(path, text).map_err(|e| CommandError::new(Exit::Usage, format!("{}: {e}", path.display())))?;
+    }
+    if context.format == Format::Junit {
+        let text = junit::junit(report).map_err(|e| CommandError::new(Exit::Internal, e.to_string()))?;
+        context.ui.print(&text);
+    } else {
+        context.ui.result(report)?;
+    }
+    Ok(if report.passed { Exit::Ok } else { Exit::Unhealthy })
+}
+
+fn versions(topology: &crate::topology::Topology) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("pgclusterctl".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("postgresql".to_owned(), topology.postgres.to_string()),
+        ("node image".to_owned(), topology.images.node.clone()),
+        ("guard".to_owned(), if topology.guard.enabled { "on" } else { "off" }.to_owned()),
+    ])
+}
+
+/// `~/.local/state/pgclusterctl/drills/<cluster>-<time>`.
+fn state_folder(cluster: &str, started_at: jiff::Timestamp) -> PathBuf {
+    state_dir()
+        .unwrap_or_else(std::env::temp_dir)
+        .join("drills")
+        .join(format!("{cluster}-{}", started_at.strftime("%Y%m%dT%H%M%SZ")))
+}

@@ -1,0 +1,114 @@
+//! Who writes during a drill: clients whose rows lead to every group, most of them to the one that is hit.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::DrillError;
+use super::workload::{ClientSpec, Limits, Target, Task, Timeouts, Workload, WorkloadOptions};
+use crate::remote::sql;
+use crate::steps::World;
+use crate::topology::GroupId;
+
+/// Keys that are tried until every group has its clients.
+const KEYS: std::ops::RangeInclusive<i32> = 1..=96;
+/// From one operation of a client to its next: 20 in a second.
+const PERIOD: Duration = Duration::from_millis(50);
+/// Clients of each other group.
+const OTHERS: usize = 2;
+/// The bank's accounts.
+const ACCOUNTS: i32 = 12;
+/// A catalog answers at once.
+const QUERY: Duration = Duration::from_secs(5);
+
+/// What a drill's workload is made from.
+#[derive(Debug, Clone)]
+pub struct Casting {
+    /// Where the clients connect.
+    pub target: Target,
+    /// The group that gets `clients`.
+    pub hit: GroupId,
+    /// How many, at least 1.
+    pub clients: usize,
+    /// The choices of all clients.
+    pub seed: u64,
+    /// Where the record goes.
+    pub folder: PathBuf,
+    /// When the workload ends by itself.
+    pub run_time: Duration,
+}
+
+/// Makes the tables anew and chooses clients that fit where Citus has put them.
+pub async fn prepare(world: World<'_>, casting: Casting, leader: &str) -> Result<WorkloadOptions, DrillError> {
+    let citus = world.topology.citus.is_some();
+    let mut options = WorkloadOptions {
+        target: casting.target,
+        // Every key gets its list, so that any of them can be chosen.
+        clients: KEYS.map(|key| ClientSpec { key, group: String::new(), task: Task::List }).collect(),
+        period: PERIOD,
+        folder: casting.folder,
+        seed: casting.seed,
+        accounts: (1..=ACCOUNTS).collect(),
+        timeouts: Timeouts::default(),
+        limits: Limits { run_time: casting.run_time, ..Limits::default() },
+    };
+    Workload::prepare(&options, citus).await?;
+    let keys = if citus { placed(world, leader).await? } else { BTreeMap::from([(GroupId::COORDINATOR, KEYS.collect())]) };
+    options.clients = clients(&keys, casting.hit, casting.clients);
+    Ok(options)
+}
+
+/// Clients of every group: of the one that is hit as many as were asked for, of the others a few; one list that two share, and
+/// two that move money between all groups.
+fn clients(keys: &BTreeMap<GroupId, Vec<i32>>, hit: GroupId, count: usize) -> Vec<ClientSpec> {
+    let mut clients = Vec::new();
+    for (group, keys) in keys {
+        // The coordinators hold no rows of their own: hit, all groups are hit alike.
+        let all_alike = !keys_of(hit, *group);
+        let share = if *group == hit {
+            count
+        } else if all_alike {
+            count.div_ceil(3).max(OTHERS)
+        } else {
+            OTHERS
+        };
+        let name = group.to_string();
+        for (index, key) in keys.iter().take(share).enumerate() {
+            let task = if index % 4 == 3 { Task::Autocommit } else { Task::Register };
+            clients.push(ClientSpec { key: *key, group: name.clone(), task });
+        }
+        if let Some(key) = keys.last() {
+            clients.extend((0..2).map(|_| ClientSpec { key: *key, group: name.clone(), task: Task::List }));
+        }
+    }
+    let bank = ClientSpec { key: 0, group: GroupId::COORDINATOR.to_string(), task: Task::Bank };
+    clients.extend([bank.clone(), bank]);
+    clients
+}
+
+/// Whether a fault of `hit` leaves `group` alone.
+fn keys_of(hit: GroupId, group: GroupId) -> bool {
+    !hit.is_coordinator() && hit != group
+}
+
+/// Keys by the group that holds their rows.
+async fn placed(world: World<'_>, leader: &str) -> Result<BTreeMap<GroupId, Vec<i32>>, DrillError> {
+    const SQL: &str = "select k::int4, p.groupid::int4 from generate_series(1, 96) k \
+         join pg_dist_placement p on p.shardid = get_shard_id_for_distribution_column('drill_log'::regclass, k::int4)";
+    let (container, client) = connect(world, leader).await?;
+    let mut keys: BTreeMap<GroupId, Vec<i32>> = BTreeMap::new();
+    for row in sql::rows(&container, &client, SQL, QUERY).await? {
+        let group = GroupId(u32::try_from(row.get::<_, i32>(1)).unwrap_or_default());
+        keys.entry(group).or_default().push(row.get(0));
+    }
+    Ok(keys)
+}
+
+/// The application's database of a member, as postgres.
+pub async fn connect(world: World<'_>, member: &str) -> Result<(crate::remote::container::Container, Client), DrillError> {
+    let container = world.fleet.member(world.topology, member).await?;
+    let client = sql::connect_to(&container, &world.topology.database).await?;
+    Ok((container, client))
+}

@@ -1,0 +1,117 @@
+//! Why a drill could not be carried out. That a promise was broken is no error but its result.
+
+use super::workload::WorkloadError;
+use crate::error::{Exit, Failure};
+use crate::failover::FailoverError;
+use crate::lab::LabError;
+use crate::remote::etcd::EtcdError;
+use crate::remote::fleet::FleetError;
+use crate::remote::sql::SqlError;
+use crate::remote::ssh::SshError;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum DrillError {
+    /// A drill proves nothing on a cluster that is ill already.
+    #[error("the cluster is not whole, and a drill begins with a whole one: {}", missing.join("; "))]
+    Degraded {
+        /// What is missing.
+        missing: Vec<String>,
+    },
+    /// Nobody is what the scenario hits.
+    #[error("there is no {what} now")]
+    NoTarget {
+        /// Who was looked for.
+        what: String,
+    },
+    /// The hosts of this cluster cannot be switched off from here.
+    #[error("{scenario} switches hosts off, and {host} is no lab host of this machine")]
+    NoLab {
+        /// The scenario.
+        scenario: String,
+        /// The host.
+        host: String,
+    },
+    /// A container could not be hit.
+    #[error("{target}: Docker refused to {doing}")]
+    Docker {
+        /// Which.
+        target: String,
+        /// What was wanted.
+        doing: &'static str,
+        /// Docker's words.
+        #[source]
+        source: bollard::errors::Error,
+    },
+    /// A fault was not there to be made.
+    #[error("{target}: {reason}")]
+    Fault {
+        /// Who was to be hit.
+        target: String,
+        /// Why it was not.
+        reason: String,
+    },
+    /// Ctrl-C: what was broken is healed.
+    #[error("interrupted; what was broken is healed")]
+    Interrupted,
+    /// A file of the drill.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// SSH broke, or a command failed.
+    #[error(transparent)]
+    Ssh(SshError),
+    /// A host does not answer, or a service does not run.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// etcd was not read.
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
+    /// A member was not read.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// The clients.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// The planned change of leader that the scenario consists of, or begins with.
+    #[error(transparent)]
+    Failover(#[from] FailoverError),
+    /// The lab.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+}
+
+impl Failure for DrillError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Interrupted => Exit::Interrupted,
+            Self::Degraded { .. } | Self::NoLab { .. } => Exit::Refused,
+            Self::NoTarget { .. } | Self::Fault { .. } => Exit::Unhealthy,
+            Self::File { .. } => Exit::Internal,
+            Self::Docker { .. } | Self::Ssh(_) | Self::Fleet(_) | Self::Etcd(_) | Self::Sql(_) => Exit::Unreachable,
+            Self::Workload(error) => error.exit(),
+            Self::Failover(error) => error.exit(),
+            Self::Lab(error) => error.exit(),
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Degraded { .. } => vec![
+                "`pgclusterctl health` says what to do; `pgclusterctl drill heal` removes what an earlier drill left".into(),
+            ],
+            Self::NoLab { .. } => {
+                vec!["rehearse it in a lab (`pgclusterctl lab up`), or run `isolation`, which needs no power switch".into()]
+            }
+            Self::Workload(error) => error.hints(),
+            Self::Failover(error) => error.hints(),
+            Self::Lab(error) => error.hints(),
+            Self::Fleet(error) => error.hints(),
+            _ => vec!["`pgclusterctl drill heal` removes what this drill left".into()],
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Who is hit: names out of what was observed. Pure.
+
+use super::scenario::{Peer, Place, Who};
+use crate::observe::model::{GroupState, Observed};
+use crate::templates::artifacts::LABEL_HOST;
+use crate::topology::{GroupId, HostName, Topology};
+
+/// Services that `who` is now; empty when nobody is.
+pub fn services(who: Who, topology: &Topology, observed: &Observed) -> Vec<String> {
+    let leader = |group: GroupId| state(observed, group).map(|s| s.leader.clone()).filter(|l| !l.is_empty());
+    let beside_vip = |program: &str| {
+        let host = vip_host(topology, observed)?;
+        let proxy = topology.proxies.iter().find(|p| p.host == host)?;
+        Some(format!("{program}-{}", proxy.ordinal))
+    };
+    let one = match who {
+        Who::Leader => leader(GroupId::COORDINATOR),
+        Who::ShardLeader => leader(first_shard(topology)),
+        Who::SyncStandby => state(observed, GroupId::COORDINATOR).and_then(|s| s.sync_standbys.first().cloned()),
+        Who::Haproxy => beside_vip("haproxy"),
+        Who::Pgbouncer => beside_vip("pgbouncer"),
+        Who::EtcdLeader => etcd_leader(observed),
+        Who::EtcdMajority => {
+            let leader = etcd_leader(observed);
+            let mut members: Vec<_> = topology.etcd.iter().map(|m| m.name.to_string()).collect();
+            // The leader is among them, so that the one that is left cannot even believe itself to follow.
+            members.sort_by_key(|m| Some(m) != leader.as_ref());
+            members.truncate(members.len() / 2 + 1);
+            return members;
+        }
+    };
+    one.into_iter().collect()
+}
+
+/// The host that `place` is now.
+pub fn host(place: Place, topology: &Topology, observed: &Observed) -> Option<HostName> {
+    match place {
+        Place::OfLeader => {
+            let leader = services(Who::Leader, topology, observed).pop()?;
+            Some(topology.member(&leader)?.host.clone())
+        }
+        Place::OfVip => vip_host(topology, observed),
+        Place::OfSwarmLeader => {
+            let swarm = observed.swarm.known()?;
+            let node = swarm.nodes.values().find(|node| node.manager.as_ref().is_some_and(|m| m.leader))?;
+            let label = node.labels.get(LABEL_HOST)?;
+            topology.hosts.iter().map(|h| &h.name).find(|name| name.as_str() == label).cloned()
+        }
+    }
+}
+
+/// Services at the other end of a cut line.
+pub fn peers(peer: Peer, topology: &Topology, observed: &Observed) -> Vec<String> {
+    match peer {
+        Peer::SyncStandby => services(Who::SyncStandby, topology, observed),
+        Peer::Etcd => topology.etcd.iter().map(|m| m.name.to_string()).collect(),
+    }
+}
+
+/// The group whose leader is hit when a scenario speaks of a shard group.
+pub fn first_shard(topology: &Topology) -> GroupId {
+    topology.groups.iter().map(|g| g.id).find(|id| !id.is_coordinator()).unwrap_or(GroupId::COORDINATOR)
+}
+
+/// Where the VIP is; without one, the first proxy's host.
+pub fn vip_host(topology: &Topology, observed: &Observed) -> Option<HostName> {
+    if topology.network.vip.is_none() {
+        return topology.proxies.first().map(|p| p.host.clone());
+    }
+    let holds = |ordinal: u32| {
+        let name = format!("haproxy-{ordinal}");
+        let facts = observed.proxies.iter().find(|(n, _)| n.as_str() == name).and_then(|(_, probe)| probe.known());
+        facts.is_some_and(|f| f.holds_vip)
+    };
+    topology.proxies.iter().find(|p| holds(p.ordinal)).map(|p| p.host.clone())
+}
+
+fn state(observed: &Observed, group: GroupId) -> Option<&GroupState> {
+    observed.patroni.known()?.get(&group)
+}
+
+fn etcd_leader(observed: &Observed) -> Option<String> {
+    let leads = |facts: &crate::observe::model::EtcdFacts| facts.member_id == facts.leader_id;
+    observed.etcd.iter().find(|(_, probe)| probe.known().is_some_and(leads)).map(|(name, _)| name.to_string())
+}
