@@ -14,8 +14,8 @@ use crate::topology::GroupId;
 
 /// Keys that are tried until every group has its clients.
 const KEYS: std::ops::RangeInclusive<i32> = 1..=96;
-/// From one operation of a client to its next: 20 in a second.
-const PERIOD: Duration = Duration::from_millis(50);
+/// From one operation of a client to its next. Outages are seen to this precision; more would be a load test.
+const PERIOD: Duration = Duration::from_millis(100);
 /// Clients of each other group.
 const OTHERS: usize = 2;
 /// The bank's accounts.
@@ -36,6 +36,8 @@ pub struct Casting {
     pub seed: u64,
     /// Where the record goes.
     pub folder: PathBuf,
+    /// Patience of the clients.
+    pub timeouts: Timeouts,
     /// When the workload ends by itself.
     pub run_time: Duration,
 }
@@ -51,7 +53,7 @@ pub async fn prepare(world: World<'_>, casting: Casting, leader: &str) -> Result
         folder: casting.folder,
         seed: casting.seed,
         accounts: (1..=ACCOUNTS).collect(),
-        timeouts: Timeouts::default(),
+        timeouts: casting.timeouts,
         limits: Limits { run_time: casting.run_time, ..Limits::default() },
     };
     Workload::prepare(&options, citus).await?;

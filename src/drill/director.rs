@@ -10,7 +10,7 @@ use super::outage::{leaders, outages};
 use super::report::{Event, Promises, Run, Terms};
 use super::scenario::{Act, Arrange, Direction, Place, Scenario, Who};
 use super::verdict::Promise;
-use super::workload::{Clock, Target, Workload};
+use super::workload::{Clock, Target, Timeouts, Workload};
 use super::{DrillError, checker, fault, finale, target};
 use crate::consent::Consent;
 use crate::context::Interrupt;
@@ -38,12 +38,17 @@ const CALM: Duration = Duration::from_secs(2);
 const SERVED: Duration = Duration::from_secs(90);
 /// Writing after all is whole, so that what follows the last gap is proved too.
 const AFTER: Duration = Duration::from_secs(1);
-/// Pause between two looks.
-const LOOK: Duration = Duration::from_millis(250);
+/// Pause between two looks at the clients.
+const LOOK: Duration = Duration::from_millis(50);
+/// Pause between two looks at the whole cluster, which cost its hosts some work: nobody looks while clients are turned away.
+const WHOLE_LOOK: Duration = Duration::from_secs(1);
 /// Tries to bring leader and VIP where a scenario wants them.
 const ARRANGE: u32 = 5;
 /// Patience with transactions in planned changes: the drill's own are short.
 const PATIENCE: Patience = Patience { wait: Duration::from_secs(10), kill_after: None };
+
+/// Clients of a planned change wait for its end, as applications do: being held back is no failure.
+const PATIENT: Timeouts = Timeouts { connect: Duration::from_secs(5), operation: Duration::from_secs(5) };
 
 /// What all runs of a drill share.
 #[derive(Debug)]
@@ -118,6 +123,7 @@ impl Director<'_> {
             clients: self.clients,
             seed: self.seed.wrapping_add(u64::from(number)),
             folder,
+            timeouts: if scenario.is_planned() { PATIENT } else { Timeouts::default() },
             run_time: WHOLE + SERVED * 2 + scenario.lasts(),
         };
         let options = cast::prepare(self.world(), casting, &leader).await?;
@@ -163,6 +169,10 @@ impl Director<'_> {
         notes.events.extend(journal::collect(self.world(), epoch).await);
         let promise = self.promises(scenario);
         let outages = outages(&history, injected);
+        let turned_away: u64 = outages.clients.iter().map(|c| c.failed + c.unknown).sum();
+        if scenario.is_planned() && turned_away > 0 {
+            notes.reasons.push(format!("{turned_away} transactions failed in a planned change"));
+        }
         let run = Run {
             scenario: scenario.name.to_owned(),
             number,
@@ -197,7 +207,7 @@ impl Director<'_> {
             if started.elapsed() > limit {
                 return Ok(Err(missing));
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(WHOLE_LOOK).await;
         }
     }
 
@@ -209,7 +219,7 @@ impl Director<'_> {
             if started.elapsed() > limit {
                 return Ok(false);
             }
-            tokio::time::sleep(LOOK / 5).await;
+            tokio::time::sleep(LOOK).await;
         }
         Ok(true)
     }

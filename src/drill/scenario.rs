@@ -144,6 +144,11 @@ impl Scenario {
         self.acts.iter().any(|act| matches!(act, PowerOff(_) | PowerOn | KillDockerd(_)))
     }
 
+    /// Whether all that happens is ordered: then nobody may be turned away.
+    pub fn is_planned(&self) -> bool {
+        self.acts.iter().all(|act| matches!(act, Switchover | ShardSwitchover))
+    }
+
     /// Whether it needs shard groups.
     pub fn needs_shards(&self) -> bool {
         self.event == Some(Event::ShardLeaderKill) || self.acts.contains(&ShardSwitchover)

@@ -68,7 +68,10 @@ pub async fn carry_out(
     pause: Option<Patience>,
     _consent: &Consent,
 ) -> Result<Change, FailoverError> {
-    let probe = Probe::start(world, &state.leader, &candidate.member).await;
+    // Shard groups need no pause, see `handover`.
+    let pause = pause.filter(|_| group.id.is_coordinator());
+    // Where clients are held back, that is the outage; a probe would only take time from what they wait for.
+    let probe = if pause.is_some() { None } else { Some(Probe::start(world, &state.leader, &candidate.member).await) };
     let requested = Instant::now();
     let held = match pause {
         Some(patience) => handover::planned(world, group, &state.leader, &candidate.member, patience).await?,
@@ -79,7 +82,10 @@ pub async fn carry_out(
     };
     let until_led = [Condition::Leader { group: group.id }];
     wait(world, group, &until_led, LEADER).await?;
-    let outage = probe.finish(requested).await;
+    let outage = match probe {
+        Some(probe) => probe.finish(requested).await,
+        None => held.unwrap_or_default(),
+    };
     wait(world, group, &group_conditions(world.topology, group), WHOLE).await?;
     let observed = observe(world.topology, world.fleet, Scope::of_conditions(&until_led)).await;
     let after = observed.patroni.known().and_then(|groups| groups.get(&group.id)).cloned().unwrap_or_default();
