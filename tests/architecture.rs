@@ -24,7 +24,8 @@ const LAYERS: &[&[&str]] = &[
     &["engine"],
     &["output"],
     &["images"],
-    &["lab", "failover", "drill", "guard"],
+    &["lab", "failover", "guard"],
+    &["drill"],
     &["cli", "context", "commands"],
 ];
 /// The layer of plain data.

@@ -205,7 +205,7 @@ fn settings(text: &[u8]) -> Option<Settings> {
     let config: Value = serde_json::from_slice(text).ok()?;
     let seconds = |key: &str| config.get(key)?.as_f64().filter(|s| *s > 0.0).map(Duration::from_secs_f64);
     let on = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let bound = seconds("loop_wait")? + 2 * seconds("retry_timeout")?;
+    let bound = Settings::bound(seconds("loop_wait")?, seconds("retry_timeout")?);
     Some(Settings { bound, steps_down: !on("pause") && !on("failsafe_mode") })
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 /// Longest time between two samples in which the watch still counts as unbroken. Beyond it the guard, or its etcd member, was
 /// stalled, and what it knows is as old as that.
 pub const HOLE: Duration = Duration::from_secs(1);
-/// How long a greater bound is kept after the settings were lowered: a leader applies new settings in its next loop, so one
-/// that was cut off just before still keeps to the old ones.
+/// How long a leader that is in contact may take to apply new settings. It is a matter of its next loop; the rest is for one
+/// that sees them late. One that was cut off before keeps to the old ones for as long as these say.
 const SETTLE: Duration = Duration::from_secs(60);
 
 /// What etcd showed between two moments. Times are the guard's own, monotonic, since its start.
@@ -55,10 +55,19 @@ pub struct Leader {
 /// What of Patroni's settings decides when an isolated leader has stepped down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// `loop_wait + 2 · retry_timeout`.
+    /// See [`Settings::bound`].
     pub bound: Duration,
     /// Whether isolated leaders step down at all: neither in maintenance (`pause`) nor in `failsafe_mode` they do.
     pub steps_down: bool,
+}
+
+impl Settings {
+    /// From the last renewal that reached etcd to the moment at which its sender has stepped down if no later one got through:
+    /// a pause of `loop_wait`, a read and a renewal of `retry_timeout` each. The answer to a renewal may be as late as one of the
+    /// three tries that share `retry_timeout` lasts; when that is longer than the pause, the next loop begins only then.
+    pub fn bound(loop_wait: Duration, retry_timeout: Duration) -> Duration {
+        loop_wait.max(retry_timeout / 3) + 2 * retry_timeout
+    }
 }
 
 /// A lease to be revoked, and why.
@@ -80,8 +89,15 @@ pub struct Watch {
     margin: Duration,
     last: Option<(Duration, u64)>,
     tracks: BTreeMap<String, Track>,
+    /// By group, whoever leads it.
+    settings: BTreeMap<String, Recent>,
     holes: u64,
 }
+
+/// Settings that a group's leader may still keep to, each with the moment at which they were last seen in force. Kept over
+/// holes and changes of leases: what is forgotten here is what a leader that was cut off may still believe.
+#[derive(Debug, Default)]
+struct Recent(Vec<(Settings, Duration)>);
 
 #[derive(Debug)]
 struct Track {
@@ -91,15 +107,13 @@ struct Track {
     /// No renewal happened after this moment and before the last answer.
     renewed_by: Duration,
     bound: Duration,
-    /// When the settings last gave that bound.
-    bound_at: Duration,
 }
 
 impl Watch {
     /// A watch that adds `margin` to Patroni's bound: for clocks that run at different speed, and for the time that stopping
     /// PostgreSQL takes to begin.
     pub fn new(margin: Duration) -> Self {
-        Self { margin, last: None, tracks: BTreeMap::new(), holes: 0 }
+        Self { margin, last: None, tracks: BTreeMap::new(), settings: BTreeMap::new(), holes: 0 }
     }
 
     /// How often the watch was broken and began anew.
@@ -121,12 +135,13 @@ impl Watch {
         let mut tracks = BTreeMap::new();
         let mut verdicts = Vec::new();
         for (name, group) in &sample.groups {
-            let (Some(leader), Some(settings)) = (&group.leader, group.settings) else { continue };
-            if !settings.steps_down {
-                continue;
-            }
+            let Some(settings) = group.settings else { continue };
+            let recent = self.settings.entry(name.clone()).or_default();
+            recent.take(settings, sample.answered);
+            let Some(leader) = &group.leader else { continue };
+            let Some(bound) = recent.bound(Duration::from_secs(leader.granted), sample.answered) else { continue };
             let known = self.tracks.remove(name).filter(|track| track.lease == leader.lease);
-            let track = follow(known, unbroken, sample, leader, settings.bound);
+            let track = follow(known, unbroken, sample, leader, bound);
             let unrenewed = sample.sent.saturating_sub(track.renewed_by);
             if unrenewed >= track.bound + self.margin {
                 verdicts.push(Verdict { group: name.clone(), leader: leader.clone(), unrenewed, sampled: sample.sent });
@@ -139,12 +154,27 @@ impl Watch {
     }
 }
 
+impl Recent {
+    fn take(&mut self, settings: Settings, seen: Duration) {
+        self.0.retain(|(old, _)| *old != settings);
+        self.0.push((settings, seen));
+    }
+
+    /// The longest bound that a leader may keep to; `None` while it may keep to settings by which it does not step down. Such a
+    /// leader loses its lease by its `ttl`, if it does not renew it; who renews it learns of the change.
+    fn bound(&mut self, ttl: Duration, seen: Duration) -> Option<Duration> {
+        let lasts = |old: &Settings| SETTLE + if old.steps_down { old.bound } else { ttl };
+        self.0.retain(|(old, at)| seen.saturating_sub(*at) <= lasts(old));
+        self.0.iter().all(|(old, _)| old.steps_down).then(|| self.0.iter().map(|(old, _)| old.bound).max())?
+    }
+}
+
 /// The track of a lease after one more sample.
 fn follow(known: Option<Track>, unbroken: Option<(Duration, u64)>, sample: &Sample, leader: &Leader, bound: Duration) -> Track {
     let seen = sample.answered;
     // Whatever runs first begins now: what was before was not watched.
     let (Some(track), Some((before, term))) = (known, unbroken) else {
-        return Track { lease: leader.lease, since: seen, renewed_by: seen, bound, bound_at: seen };
+        return Track { lease: leader.lease, since: seen, renewed_by: seen, bound };
     };
     // By etcd's count. A new etcd leader extends all leases. That is no renewal, but from here it looks like one that happened
     // a little later than the extension did: it delays a verdict and never hastens one.
@@ -154,10 +184,181 @@ fn follow(known: Option<Track>, unbroken: Option<(Duration, u64)>, sample: &Samp
     // witness: renewals under the old etcd leader after the last sample are known to nobody.
     let witnessed = term == sample.term && by_etcd <= before;
     let renewed_by = if witnessed { track.renewed_by.min(by_etcd) } else { by_etcd }.max(track.since);
-    let (bound, bound_at) = if bound >= track.bound || seen.saturating_sub(track.bound_at) > SETTLE {
-        (bound, seen)
-    } else {
-        (track.bound, track.bound_at)
-    };
-    Track { lease: leader.lease, since: track.since, renewed_by, bound, bound_at }
+    Track { lease: leader.lease, since: track.since, renewed_by, bound }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between two looks, and until etcd has answered all questions of one.
+    const LOOK: u64 = 200;
+    const ANSWER: u64 = 20;
+    const TTL: u64 = 20;
+    const DEFAULTS: Settings = Settings { bound: Duration::from_secs(7), steps_down: true };
+    const LONG: Settings = Settings { bound: Duration::from_secs(130), steps_down: true };
+    const MAINTENANCE: Settings = Settings { bound: Duration::from_secs(7), steps_down: false };
+
+    fn watch() -> Watch {
+        Watch::new(Duration::from_millis(300))
+    }
+
+    fn ms(value: u64) -> Duration {
+        Duration::from_millis(value)
+    }
+
+    /// What etcd shows at `at` of a lease that was last set to its whole time at `set`. All in milliseconds.
+    fn sample(at: u64, set: u64, lease: i64, term: u64, settings: Settings) -> Sample {
+        let remaining = (TTL * 1_000).saturating_sub(at - set) / 1_000;
+        let leader = Leader { holder: "coordinator-1".into(), lease, revision: 5, granted: TTL, remaining };
+        let group = Group { leader: Some(leader), settings: Some(settings) };
+        Sample { sent: ms(at), answered: ms(at + ANSWER), term, groups: BTreeMap::from([("0".into(), group)]) }
+    }
+
+    fn plain(at: u64, set: u64) -> Sample {
+        sample(at, set, 1, 1, DEFAULTS)
+    }
+
+    /// Looks from `from` to `to` at a lease that is renewed once a second until `last`.
+    fn live(watch: &mut Watch, from: u64, to: u64, last: u64, settings: Settings) -> Option<u64> {
+        (from..to).step_by(200).find(|at| {
+            let set = (*at - *at % 1_000).min(last);
+            !watch.observe(&sample(*at, set, 1, 1, settings)).is_empty()
+        })
+    }
+
+    #[test]
+    fn who_renews_every_second_is_left_alone() {
+        assert_eq!(live(&mut watch(), 0, 300_000, u64::MAX, DEFAULTS), None);
+    }
+
+    #[test]
+    fn who_does_not_renew_is_revoked_after_the_bound_and_the_margin() {
+        // The last renewal at every phase of the looks.
+        for phase in (0..LOOK).step_by(10) {
+            let mut watch = watch();
+            let renewed = 10_000 + phase;
+            assert_eq!(live(&mut watch, 0, 10_000, 9_000, DEFAULTS), None);
+            let looks = (10_000..30_000).step_by(200);
+            let revoked = looks.into_iter().find(|at| {
+                let set = if *at >= renewed { renewed } else { 9_000 };
+                !watch.observe(&plain(*at, set)).is_empty()
+            });
+            let after = revoked.expect("a verdict") - renewed;
+            assert!((7_300..7_650).contains(&after), "phase {phase}: {after}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_says_what_was_seen() {
+        let mut watch = watch();
+        let verdict = (0..10_000).step_by(200).find_map(|at| watch.observe(&plain(at, 0)).pop()).expect("a verdict");
+        assert_eq!((verdict.group.as_str(), verdict.leader.lease, verdict.leader.revision), ("0", 1, 5));
+        assert!(verdict.unrenewed >= ms(7_300) && verdict.sampled > ms(7_300), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_guard_that_starts_late_waits_the_whole_time() {
+        // Not renewed for ten seconds when the guard starts: it did not see that.
+        let revoked = live(&mut watch(), 10_000, 30_000, 0, DEFAULTS);
+        assert!(revoked.is_some_and(|at| (17_300..17_650).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn what_was_before_a_hole_does_not_count() {
+        let mut watch = watch();
+        assert_eq!(live(&mut watch, 0, 5_000, 0, DEFAULTS), None);
+        let revoked = live(&mut watch, 6_400, 30_000, 0, DEFAULTS);
+        assert_eq!(watch.holes(), 1);
+        assert!(revoked.is_some_and(|at| (6_400 + 7_300..6_400 + 7_650).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn a_look_that_fails_is_no_hole() {
+        let mut watch = watch();
+        assert_eq!(live(&mut watch, 0, 5_000, 0, DEFAULTS), None);
+        let revoked = live(&mut watch, 5_600, 30_000, 0, DEFAULTS);
+        assert_eq!(watch.holes(), 0);
+        assert!(revoked.is_some_and(|at| (7_300..7_650).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn another_lease_is_watched_from_its_first_sight_on() {
+        let mut watch = watch();
+        assert_eq!(live(&mut watch, 0, 7_000, 0, DEFAULTS), None);
+        let mut looks = (7_000..30_000).step_by(200);
+        // It is as old as the one before: the holder has started anew, and nobody saw it renew.
+        let revoked = looks.find(|at| !watch.observe(&sample(*at, 0, 2, 1, DEFAULTS)).is_empty());
+        assert!(revoked.is_some_and(|at| (14_300..14_650).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn a_new_etcd_leader_delays_and_never_hastens() {
+        let mut watch = watch();
+        // Last renewed at 0; at 3 s a new leader extends the lease to 20.5 s.
+        let mut looks = (0..30_000).step_by(200);
+        let revoked = looks.find(|at| {
+            let (set, term) = if *at < 3_000 { (0, 1) } else { (3_500, 2) };
+            !watch.observe(&sample((*at).max(set), set, 1, term, DEFAULTS)).is_empty()
+        });
+        assert!(revoked.is_some_and(|at| (10_800..11_150).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn lowered_settings_wait_until_nobody_keeps_to_the_old_ones() {
+        let mut watch = watch();
+        assert_eq!(live(&mut watch, 0, 10_000, u64::MAX, LONG), None);
+        // Cut off just before the settings were lowered: it may lead on until 140 s, longer than settling takes.
+        let revoked = live(&mut watch, 10_000, 300_000, 10_000, DEFAULTS);
+        assert!(revoked.is_some_and(|at| at > 140_000), "{revoked:?}");
+    }
+
+    #[test]
+    fn lowered_settings_are_remembered_over_holes_and_leases() {
+        let mut watch = watch();
+        assert_eq!(live(&mut watch, 0, 10_000, u64::MAX, LONG), None);
+        let mut looks = (15_000..60_000).step_by(200);
+        assert_eq!(looks.find(|at| !watch.observe(&sample(*at, 10_000, 2, 1, DEFAULTS)).is_empty()), None);
+    }
+
+    #[test]
+    fn lowered_settings_hold_in_the_end() {
+        let mut watch = watch();
+        assert_eq!(live(&mut watch, 0, 10_000, u64::MAX, LONG), None);
+        let revoked = live(&mut watch, 10_000, 400_000, 300_000, DEFAULTS);
+        assert!(revoked.is_some_and(|at| (307_300..307_650).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn raised_settings_hold_at_once() {
+        let mut watch = watch();
+        assert_eq!(live(&mut watch, 0, 10_000, u64::MAX, DEFAULTS), None);
+        let revoked = live(&mut watch, 10_000, 200_000, 10_000, LONG);
+        assert!(revoked.is_some_and(|at| (140_300..140_650).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn maintenance_ends_for_a_guard_when_nobody_can_be_in_it_any_more() {
+        let mut watch = watch();
+        assert_eq!(live(&mut watch, 0, 30_000, 10_000, MAINTENANCE), None);
+        assert_eq!(live(&mut watch, 30_000, 110_000, 10_000, DEFAULTS), None);
+        let revoked = live(&mut watch, 110_000, 200_000, 10_000, DEFAULTS);
+        assert!(revoked.is_some_and(|at| at < 120_000), "{revoked:?}");
+    }
+
+    #[test]
+    fn unknown_settings_are_no_settings() {
+        let mut watch = watch();
+        for at in (0..30_000).step_by(200) {
+            let mut sample = plain(at, 0);
+            sample.groups.values_mut().for_each(|group| group.settings = None);
+            assert_eq!(watch.observe(&sample), []);
+        }
+    }
+
+    #[test]
+    fn a_late_answer_counts_where_it_is_longer_than_the_pause() {
+        let bound = |wait, retry| Settings::bound(Duration::from_secs(wait), Duration::from_secs(retry));
+        assert_eq!((bound(1, 3), bound(10, 10), bound(1, 9)), (ms(7_000), ms(30_000), ms(21_000)));
+    }
 }

@@ -203,10 +203,11 @@ pub struct GuardMember {
 }
 
 impl Timings {
-    /// After this long without a renewal a leader has demoted itself, wherever it is: Patroni's rule
-    /// `loop_wait + 2 · retry_timeout ≤ ttl` keeps that within the lifetime of its key (Patroni's manual, `retry_timeout`).
+    /// After this long without a renewal a leader has demoted itself by Patroni's rule: `loop_wait + 2 · retry_timeout ≤ ttl`
+    /// keeps that within the lifetime of its key (Patroni's manual, `retry_timeout`). The guard's `Settings::bound` says why an
+    /// answer may be late by a third of `retry_timeout`, and `docs/guard.md` when the rule is not kept.
     pub fn self_demotion(&self) -> Duration {
-        self.loop_wait + 2 * self.retry_timeout
+        self.loop_wait.max(self.retry_timeout / 3) + 2 * self.retry_timeout
     }
 }
 

@@ -1,0 +1,286 @@
+//! Guards: they look as `store` does, conclude with the real watch, and act as `service` does.
+//!
+//! [`Rule`] also has guards with one mistake each. They show that the simulation sees what it is for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{At, Clock, Event, MS, SECOND, Violation, World};
+use crate::guard::watch::{Group, HOLE, Leader, Sample, Verdict, Watch};
+
+const MARGIN: Duration = Duration::from_millis(300);
+/// From one look to the next, and how old what was seen may be when it is acted on (`service`).
+const LOOK: Duration = Duration::from_millis(200);
+const FRESH: Duration = Duration::from_secs(1);
+/// Longest wait for one answer (`store`).
+const TIMEOUT: At = 600 * MS;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// As it is.
+    Real,
+    /// Four seconds would do.
+    ShortBound,
+    /// All clocks are alike.
+    NoMargin,
+    /// What was before a hole still counts.
+    LooksOverHoles,
+    /// A new etcd leader knows of all renewals, and its extension can be taken off again.
+    TakesOffExtensions,
+    /// New settings hold at once, and for what was seen before them.
+    ForgetsSettings,
+    /// The term in an answer is of no interest.
+    BlindToTerms,
+}
+
+/// A watch, and what a rule makes of samples before it sees them.
+#[derive(Debug)]
+struct Eye {
+    rule: Rule,
+    watch: Watch,
+    seen: Vec<Sample>,
+    /// What is taken off what a lease has left.
+    surplus: u64,
+}
+
+impl Eye {
+    fn new(rule: Rule) -> Self {
+        Self { rule, watch: Watch::new(margin(rule)), seen: Vec::new(), surplus: 0 }
+    }
+
+    fn observe(&mut self, sample: &Sample) -> Vec<Verdict> {
+        let mut shown = sample.clone();
+        match self.rule {
+            Rule::Real | Rule::NoMargin => {}
+            Rule::BlindToTerms => shown.term = 0,
+            Rule::ShortBound => settings(&mut shown, Duration::from_secs(4)),
+            Rule::LooksOverHoles => self.bridge(sample),
+            Rule::TakesOffExtensions => self.take_off(&mut shown),
+            Rule::ForgetsSettings => self.forget(sample),
+        }
+        let verdicts = self.watch.observe(&shown);
+        self.seen.push(sample.clone());
+        verdicts
+    }
+
+    /// Fills a hole with looks that never happened.
+    fn bridge(&mut self, sample: &Sample) {
+        let Some(mut last) = self.seen.last().cloned() else { return };
+        while sample.answered.saturating_sub(last.sent) > HOLE {
+            last.sent += HOLE / 2;
+            last.answered += HOLE / 2;
+            self.watch.observe(&last);
+        }
+    }
+
+    fn take_off(&mut self, shown: &mut Sample) {
+        let term = std::mem::replace(&mut shown.term, 0);
+        let Some(leader) = shown.groups.get_mut("0").and_then(|g| g.leader.as_mut()) else { return };
+        if let Some(last) = self.seen.last()
+            && let Some(before) = last.groups.get("0").and_then(|g| g.leader.as_ref())
+        {
+            if term != last.term {
+                let passed = (shown.answered - last.answered).as_secs();
+                self.surplus += leader.remaining.saturating_sub(before.remaining.saturating_sub(self.surplus + passed));
+            } else if leader.remaining > before.remaining {
+                self.surplus = 0;
+            }
+        }
+        leader.remaining = leader.remaining.saturating_sub(self.surplus);
+    }
+
+    fn forget(&mut self, sample: &Sample) {
+        let now = sample.groups["0"].settings;
+        if self.seen.last().is_some_and(|last| last.groups["0"].settings != now) {
+            self.watch = Watch::new(MARGIN);
+            for mut old in self.seen.clone() {
+                old.groups.values_mut().for_each(|group| group.settings = now);
+                self.watch.observe(&old);
+            }
+        }
+    }
+}
+
+fn margin(rule: Rule) -> Duration {
+    if rule == Rule::NoMargin { Duration::ZERO } else { MARGIN }
+}
+
+fn settings(sample: &mut Sample, bound: Duration) {
+    for settings in sample.groups.values_mut().filter_map(|g| g.settings.as_mut()) {
+        settings.bound = bound;
+    }
+}
+
+#[derive(Debug)]
+pub struct Guard {
+    clock: Clock,
+    host: usize,
+    rule: Rule,
+    boot: u32,
+    began: At,
+    eye: Eye,
+    stopped_until: At,
+}
+
+/// A look that is under way.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    sent: Duration,
+    asked: At,
+    question: u8,
+    term: u64,
+    key: Option<super::etcd::Key>,
+    group: Group,
+}
+
+#[derive(Debug, Clone)]
+pub enum Look {
+    Begin,
+    /// A question is with etcd.
+    Asked(Box<Asking>),
+    /// Its answer is with the guard.
+    Heard(Box<Asking>),
+    /// Something is concluded, from a sample that was asked for at that moment.
+    Act(Verdict, At),
+    Revoke(Verdict, At),
+}
+
+impl Guard {
+    pub fn new(rule: Rule, clock: Clock, host: usize) -> Self {
+        Self { clock, host, rule, boot: 0, began: 0, eye: Eye::new(rule), stopped_until: 0 }
+    }
+
+    fn now(&self, now: At) -> Duration {
+        self.clock.shows(now - self.began)
+    }
+
+    pub fn stop(&mut self, until: At) {
+        self.stopped_until = until;
+    }
+}
+
+impl World {
+    pub fn restart_guard(&mut self, g: usize) {
+        let now = self.now;
+        let Some(guard) = self.guards.get_mut(g) else { return };
+        guard.boot += 1;
+        guard.began = now;
+        guard.eye = Eye::new(guard.rule);
+        self.next_look(g, now + SECOND, Look::Begin);
+    }
+
+    fn next_look(&mut self, g: usize, at: At, look: Look) {
+        let boot = self.guards[g].boot;
+        self.push(at, Event::Guard(g, boot, look));
+    }
+
+    pub fn guard(&mut self, g: usize, boot: u32, look: Look) {
+        // A request that is on its way arrives whatever became of its sender.
+        if let Look::Revoke(verdict, asked) = look {
+            return self.revoke(g, &verdict, asked);
+        }
+        let guard = &self.guards[g];
+        if guard.boot != boot {
+            return;
+        }
+        // etcd answers meanwhile; a guard that is stopped just does not hear it.
+        if guard.stopped_until > self.now && !matches!(look, Look::Asked(_)) {
+            let at = guard.stopped_until;
+            return self.next_look(g, at, look);
+        }
+        match look {
+            Look::Begin => {
+                let sent = guard.now(self.now);
+                let group = Group { leader: None, settings: None };
+                let asking = Asking { sent, asked: self.now, question: 0, term: 0, key: None, group };
+                self.ask(g, asking);
+            }
+            Look::Asked(asking) => self.reply(g, *asking),
+            Look::Heard(asking) => self.heard(g, *asking),
+            Look::Act(verdict, asked) if guard.now(self.now).saturating_sub(verdict.sampled) <= FRESH => {
+                let most = if self.random.chance(5) { 2 * TIMEOUT } else { 20 * MS };
+                let at = self.now + self.random.between(MS, most);
+                self.next_look(g, at, Look::Revoke(verdict, asked));
+            }
+            Look::Act(..) | Look::Revoke(..) => {}
+        }
+    }
+
+    fn ask(&mut self, g: usize, mut asking: Asking) {
+        asking.asked = self.now;
+        let at = self.now + self.latency();
+        self.next_look(g, at, Look::Asked(Box::new(asking)));
+    }
+
+    fn reply(&mut self, g: usize, mut asking: Asking) {
+        let now = self.now;
+        if !self.etcd.serves(self.guards[g].host, &self.cut) {
+            return self.look_again(g, asking.asked + TIMEOUT);
+        }
+        match asking.question {
+            0 => {
+                asking.term = self.etcd.term;
+                asking.key = self.etcd.view.key;
+                asking.group.settings = Some(self.etcd.view.config.settings());
+            }
+            1 => {
+                let remaining = asking.key.and_then(|key| self.etcd.remaining(key.lease, now));
+                asking.group.leader = asking.key.zip(remaining).map(|(key, remaining)| Leader {
+                    holder: key.holder.to_string(),
+                    lease: key.lease,
+                    revision: key.revision,
+                    granted: super::etcd::TTL,
+                    remaining,
+                });
+            }
+            _ if asking.term != self.etcd.term => return self.look_again(g, now),
+            _ => {}
+        }
+        let at = now + self.latency();
+        self.next_look(g, at, Look::Heard(Box::new(asking)));
+    }
+
+    fn heard(&mut self, g: usize, mut asking: Asking) {
+        // After a pause of the guard either may come first: the answer that waits, or the end of its patience.
+        if self.now - asking.asked > TIMEOUT && self.random.chance(50) {
+            return self.look_again(g, self.now);
+        }
+        if asking.question < 2 {
+            asking.question += 1;
+            return self.ask(g, asking);
+        }
+        let (sent, term) = (asking.sent, asking.term);
+        let guard = &mut self.guards[g];
+        let answered = guard.now(self.now);
+        let groups = BTreeMap::from([("0".to_owned(), asking.group)]);
+        let verdicts = guard.eye.observe(&Sample { sent, answered, term, groups });
+        let asked = guard.began + guard.clock.takes(sent);
+        for verdict in verdicts {
+            let pause = if self.setup.pauses && self.random.chance(20) { self.random.between(0, 3 * SECOND) } else { 0 };
+            self.next_look(g, self.now + pause, Look::Act(verdict, asked));
+        }
+        self.look_again(g, self.now);
+    }
+
+    fn look_again(&mut self, g: usize, from: At) {
+        let pause = self.guards[g].clock.takes(LOOK);
+        self.next_look(g, from + pause, Look::Begin);
+    }
+
+    fn revoke(&mut self, g: usize, verdict: &Verdict, asked: At) {
+        let seen = &verdict.leader;
+        let same = self.etcd.view.key.is_some_and(|key| (key.lease, key.revision) == (seen.lease, seen.revision));
+        if !same || !self.etcd.serves(self.guards[g].host, &self.cut) {
+            return;
+        }
+        let Some(renewed) = self.etcd.renewed(seen.lease) else { return };
+        self.etcd.end(seen.lease);
+        self.outcome.revoked.push((self.now, self.now - renewed));
+        let holder = self.processes.iter().position(|p| p.leads && p.lease == Some(seen.lease));
+        // A holder that came back after the look is not what the look was wrong about: it finds its lease gone.
+        if let Some(holder) = holder.filter(|_| renewed <= asked) {
+            let unrenewed = Duration::from_micros(self.now - renewed);
+            self.outcome.violations.push(Violation::Early { holder, unrenewed, at: Duration::from_micros(self.now) });
+        }
+    }
+}
