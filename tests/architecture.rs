@@ -41,6 +41,7 @@ const PLAIN_DATA: &[(&str, &str)] = &[
     ("drill", "src/drill/millis.rs"),
     ("drill", "src/drill/outage.rs"),
     ("drill", "src/drill/report.rs"),
+    ("drill", "src/drill/scenario.rs"),
     ("drill", "src/drill/verdict.rs"),
 ];
 

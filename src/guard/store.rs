@@ -87,13 +87,19 @@ impl Store {
         let term = keys.header().ok_or(StoreError::Missing("a header"))?.raft_term();
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         let mut leaders = Vec::new();
+        let (mut configs, mut syncs) = (BTreeMap::new(), BTreeMap::new());
         for kv in keys.kvs() {
             let Some((group, name)) = place(&self.scope, kv) else { continue };
             match name.as_str() {
                 "leader" if kv.lease() != 0 => leaders.push((group, kv)),
-                "config" => groups.entry(group).or_insert(EMPTY).settings = settings(kv.value()),
+                "config" => drop(configs.insert(group, kv.value())),
+                "sync" => drop(syncs.insert(group, kv.value())),
                 _ => {}
             }
+        }
+        for (group, config) in configs {
+            let sole = syncs.get(&group).is_some_and(|sync| has_sole_standby(sync));
+            groups.entry(group).or_insert(EMPTY).settings = settings(config, sole);
         }
         let lives = try_join_all(leaders.iter().map(|(_, kv)| self.time_to_live(kv.lease()))).await?;
         for ((group, kv), life) in leaders.into_iter().zip(lives) {
@@ -200,12 +206,19 @@ fn place(scope: &str, kv: &KeyValue) -> Option<(String, String)> {
     }
 }
 
+/// Whether Patroni's synchronisation key names exactly one standby: the one that has everything, and alone may be promoted.
+fn has_sole_standby(text: &[u8]) -> bool {
+    let sync: Value = serde_json::from_slice(text).unwrap_or_default();
+    let standbys = sync.get("sync_standby").and_then(Value::as_str).unwrap_or_default();
+    standbys.split(',').filter(|name| !name.is_empty()).count() == 1
+}
+
 /// Reads Patroni's dynamic configuration; `None` when a value that matters is missing: Patroni's own defaults are not guessed.
-fn settings(text: &[u8]) -> Option<Settings> {
+fn settings(text: &[u8], sole_standby: bool) -> Option<Settings> {
     let config: Value = serde_json::from_slice(text).ok()?;
     let seconds = |key: &str| config.get(key)?.as_f64().filter(|s| *s > 0.0).map(Duration::from_secs_f64);
     let on = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let bound = Settings::bound(seconds("loop_wait")?, seconds("retry_timeout")?);
+    let bound = Settings::bound(seconds("loop_wait")?, seconds("retry_timeout")?, sole_standby);
     Some(Settings { bound, steps_down: !on("pause") && !on("failsafe_mode") })
 }
 
@@ -215,20 +228,31 @@ mod tests {
 
     #[test]
     fn settings_without_timings_are_none() {
-        assert_eq!(settings(br#"{"ttl": 20, "loop_wait": 1}"#), None);
-        assert_eq!(settings(b"not json"), None);
+        assert_eq!(settings(br#"{"ttl": 20, "loop_wait": 1}"#, true), None);
+        assert_eq!(settings(b"not json", true), None);
     }
 
     #[test]
     fn the_bound_is_patronis_rule() {
-        let read = settings(br#"{"ttl": 20, "loop_wait": 1, "retry_timeout": 3, "pause": null}"#);
-        assert_eq!(read, Some(Settings { bound: Duration::from_secs(7), steps_down: true }));
+        let read = |sole| settings(br#"{"ttl": 20, "loop_wait": 1, "retry_timeout": 3, "pause": null}"#, sole);
+        assert_eq!(read(true), Some(Settings { bound: Duration::from_secs(7), steps_down: true }));
+        assert_eq!(read(false), Some(Settings { bound: Duration::from_secs(10), steps_down: true }));
+    }
+
+    #[test]
+    fn only_one_name_is_a_sole_standby() {
+        assert!(has_sole_standby(br#"{"leader": "a", "sync_standby": "b", "quorum": 0}"#));
+        for text in
+            [&br#"{"leader": "a", "sync_standby": "b,c", "quorum": 1}"#[..], br#"{"leader": "a", "sync_standby": null}"#, b""]
+        {
+            assert!(!has_sole_standby(text), "{}", String::from_utf8_lossy(text));
+        }
     }
 
     #[test]
     fn leaders_that_do_not_step_down_are_left_alone() {
         for key in ["pause", "failsafe_mode"] {
-            let read = settings(format!(r#"{{"loop_wait": 1, "retry_timeout": 3, "{key}": true}}"#).as_bytes());
+            let read = settings(format!(r#"{{"loop_wait": 1, "retry_timeout": 3, "{key}": true}}"#).as_bytes(), true);
             assert!(read.is_some_and(|s| !s.steps_down), "{key}");
         }
     }

@@ -211,6 +211,18 @@ impl Timings {
     }
 }
 
+impl Group {
+    /// Whether every commit waits for one standby that alone may be promoted. Then a guard need not wait for the moments in
+    /// which Patroni steps down late.
+    pub fn has_sole_standby(&self) -> bool {
+        match self.replication {
+            Replication::Sync => true,
+            Replication::Quorum => self.members.len() == 2,
+            Replication::Async => false,
+        }
+    }
+}
+
 impl Guard {
     /// Age of a leader's last renewal at which its lease is revoked.
     pub fn revokes_after(&self, timings: &Timings) -> Duration {

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use super::{Lever, Term};
+use crate::topology::ids::GroupId;
 use crate::topology::limits::{GUARD_MARGIN, LOOP_WAIT_MIN, RETRY_TIMEOUT_MIN};
-use crate::topology::model::{Timings, Topology};
+use crate::topology::model::{Group, Timings, Topology};
 use crate::topology::timing::{
     ETCD_ELECTION, ETCD_LEASE_SCAN, GUARD_LOOK, POOLER_LOGIN_RETRY, POOLER_ROUND, RESTART_DELAY, SERVER_CHECK, VRRP_ADVERT,
     guard_is_first, vrrp_down_timer, vrrp_skew,
@@ -105,8 +106,15 @@ pub(super) fn lease(topology: &Topology) -> Vec<Term> {
             show(guard.margin),
             show(GUARD_LOOK),
         );
-        return vec![
-            term("loop_wait + 2·retry_timeout", bound - age, bound, source).lever(patroni_lever(timings)),
+        let sole = topology.group(GroupId::COORDINATOR).is_none_or(Group::has_sole_standby);
+        let late = if sole { Duration::ZERO } else { timings.retry_timeout };
+        let mut terms = vec![term("loop_wait + 2·retry_timeout", bound - age, bound, source).lever(patroni_lever(timings))];
+        if !late.is_zero() {
+            let source = "in rare moments Patroni steps down one retry_timeout later, and acknowledges meanwhile: replication is \
+                          not \"sync\", nor \"quorum\" with one standby";
+            terms.push(term("Patroni's late step down", late, late, source).lever(patroni_lever(timings)));
+        }
+        terms.push(
             term(
                 "guard",
                 guard.margin + GUARD_LOOK / 2 + ETCD_WRITE.expected,
@@ -114,7 +122,8 @@ pub(super) fn lease(topology: &Topology) -> Vec<Term> {
                 guards,
             )
             .lever(margin),
-        ];
+        );
+        return terms;
     }
     let (why, lever) = if guard.enabled {
         ("the guards would be later", patroni_lever(timings).or(Some(Lever::Margin)))
@@ -138,7 +147,7 @@ pub(super) fn election(topology: &Topology) -> Term {
         "--election-timeout {timeout}: a new leader after 1 to 2 of it, 3 when a vote is split; it then gives every lease its \
          full ttl and one of it more (etcd, lessor.Promote), which a guard cannot tell from a renewal"
     );
-    term("etcd's election", ETCD_ELECTION * 5 / 2 + age, ETCD_ELECTION * 4, source)
+    term("etcd's election", ETCD_ELECTION * 5 / 2 + age, ETCD_ELECTION * 4 + age, source)
 }
 
 /// Writes are served again once a standby is promoted, and clients' ways lead to it.
