@@ -40,6 +40,8 @@ pub struct Counts {
     pub revocations: BTreeMap<(String, &'static str), u64>,
     /// Revocations that were called off at the last moment, by reason.
     pub called_off: BTreeMap<&'static str, u64>,
+    /// How often Patronis were woken while leadership changed hands.
+    pub wakes: u64,
     /// How often etcd was told to be led from another host.
     pub moves: u64,
     /// Whether Docker's events are being received.
@@ -78,6 +80,7 @@ impl Metrics {
         let off = counts.called_off.iter().map(|(why, n)| (format!("{{reason=\"{why}\"}}"), as_f64(*n)));
         family("called_off_total", "counter", "Revocations called off at the last moment.", off.collect());
         family("etcd_leader_moves_total", "counter", "Times etcd was told to be led from another host.", one(counts.moves));
+        family("wakes_total", "counter", "Rounds of Patroni begun early while leadership changed.", one(counts.wakes));
         family("docker_events_connected", "gauge", "1 while Docker's events come in.", one(counts.events_connected.into()));
         let of = |value: fn(&(String, Duration, Duration)) -> Duration| {
             counts.leases.iter().map(|l| (format!("{{group=\"{}\"}}", l.0), value(l).as_secs_f64())).collect::<Vec<_>>()

@@ -27,6 +27,11 @@ const PLACEMENT: Duration = Duration::from_secs(2);
 const SETTLED: Duration = Duration::from_secs(10);
 /// Before Docker's events are asked for again.
 const RECONNECT: Duration = Duration::from_secs(1);
+/// After a change of leader the rounds of a group's Patronis are begun early for so long: who leads tells the coordinators in its
+/// next round, and they change `pg_dist_node` in theirs.
+const LIVELY: Duration = Duration::from_secs(4);
+/// From one such round to the next. Each costs every member some milliseconds of processor time.
+const PACE: Duration = Duration::from_millis(300);
 /// How often a death is looked into when etcd does not answer at once.
 const TRIES: u32 = 5;
 
@@ -62,7 +67,15 @@ pub async fn run(options: Options) -> Result<(), GuardError> {
     let (newest, latest) = channel::channel(None);
     tokio::spawn(listen(containers.clone(), metrics.clone(), died));
     tokio::spawn(place(store.clone(), containers.clone(), metrics.clone(), latest));
-    let guard = Guard { store, containers, metrics, watch: Watch::new(options.margin), seen: BTreeMap::new(), newest };
+    let guard = Guard {
+        store,
+        containers,
+        metrics,
+        watch: Watch::new(options.margin),
+        seen: BTreeMap::new(),
+        newest,
+        changes: BTreeMap::new(),
+    };
     guard.work(deaths).await;
     Ok(())
 }
@@ -75,6 +88,16 @@ struct Guard {
     /// When each lease of a leader key was first seen, in nanoseconds since 1970, the clock of Docker's events.
     seen: BTreeMap<i64, i64>,
     newest: channel::Sender<Option<Sample>>,
+    /// By group: the lease of its leader (0 for none), when that changed, when its Patronis were last seen to be woken.
+    changes: BTreeMap<String, LeaderChange>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LeaderChange {
+    lease: i64,
+    at: Option<Duration>,
+    woken: i64,
+    woken_at: Duration,
 }
 
 impl Guard {
@@ -115,6 +138,7 @@ impl Guard {
         for verdict in verdicts {
             self.carry_out(&verdict).await;
         }
+        self.enliven(&sample);
         self.newest.send_replace(Some(sample.clone()));
         Ok(sample)
     }
@@ -132,6 +156,31 @@ impl Guard {
         counts.last_sample = Some(std::time::Instant::now());
         counts.leases =
             self.watch.unrenewed(sample.answered).map(|(group, idle, limit)| (group.to_owned(), idle, limit)).collect();
+    }
+
+    /// Wakes Patroni while leadership changes hands. Any guard may; etcd lets one of them.
+    fn enliven(&mut self, sample: &Sample) {
+        let now = sample.answered;
+        for (name, group) in &sample.groups {
+            let lease = group.leader.as_ref().map_or(0, |l| l.lease);
+            let first = LeaderChange { lease, at: None, woken: group.woken, woken_at: now };
+            let change = self.changes.entry(name.clone()).or_insert(first);
+            if change.lease != lease {
+                (change.lease, change.at) = (lease, Some(now));
+            }
+            if change.woken != group.woken {
+                (change.woken, change.woken_at) = (group.woken, now);
+            }
+            let lively = change.at.is_some_and(|at| now.saturating_sub(at) < LIVELY);
+            if lively && now.saturating_sub(change.woken_at) >= PACE {
+                let (store, name, woken, metrics) = (self.store.clone(), name.clone(), group.woken, self.metrics.clone());
+                tokio::spawn(async move {
+                    if store.wake(&name, woken).await.is_ok_and(|done| done) {
+                        metrics.counts().wakes += 1;
+                    }
+                });
+            }
+        }
     }
 
     async fn carry_out(&self, verdict: &Verdict) {

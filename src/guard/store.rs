@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use etcd_client::{Channel, Client, Compare, CompareOp, GetOptions, KeyValue, Txn};
+use etcd_client::{Channel, Client, Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp};
 use futures_util::future::try_join_all;
 use serde_json::Value;
 use tonic::transport::Endpoint;
@@ -94,6 +94,7 @@ impl Store {
                 "leader" if kv.lease() != 0 => leaders.push((group, kv)),
                 "config" => drop(configs.insert(group, kv.value())),
                 "sync" => drop(syncs.insert(group, kv.value())),
+                WAKE => groups.entry(group).or_insert(EMPTY).woken = kv.mod_revision(),
                 _ => {}
             }
         }
@@ -132,7 +133,7 @@ impl Store {
 
     /// Ends the lease of a leader key, if the key is still the one that was seen.
     pub async fn revoke(&self, group: &str, leader: &Leader) -> Result<Revocation, StoreError> {
-        let key = leader_key(&self.scope, group);
+        let key = key(&self.scope, group, "leader");
         let same = [
             Compare::lease(key.as_str(), CompareOp::Equal, leader.lease),
             Compare::mod_revision(key.as_str(), CompareOp::Equal, leader.revision),
@@ -146,6 +147,14 @@ impl Store {
             Err(error) if is_not_found(&error) => Ok(Revocation::Changed),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Wakes the Patronis of a group, and with Citus the coordinators', unless another guard has done so since it was seen.
+    pub async fn wake(&self, group: &str, seen: i64) -> Result<bool, StoreError> {
+        let key = key(&self.scope, group, WAKE);
+        let unchanged = Compare::mod_revision(key.as_str(), CompareOp::Equal, seen);
+        let txn = Txn::new().when([unchanged]).and_then([TxnOp::put(key, seen.to_string(), None)]);
+        Ok(self.client.clone().txn(txn).await?.succeeded())
     }
 
     /// Whether the local member leads, and who else could.
@@ -174,7 +183,9 @@ pub async fn follows(url: &str) -> bool {
     client.status().await.is_ok_and(|status| status.errors().is_empty() && status.leader() != 0)
 }
 
-const EMPTY: Group = Group { leader: None, settings: None };
+const EMPTY: Group = Group { leader: None, settings: None, woken: 0 };
+/// A key that Patroni does not know, under a prefix that it watches: any change of it begins the next round at once.
+const WAKE: &str = "wake";
 
 async fn lazy(endpoint: &str) -> Result<Client, etcd_client::Error> {
     let url = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };
@@ -191,8 +202,8 @@ fn is_not_found(error: &etcd_client::Error) -> bool {
     matches!(error, etcd_client::Error::GRpcStatus(status) if status.code() == tonic::Code::NotFound)
 }
 
-fn leader_key(scope: &str, group: &str) -> String {
-    if group.is_empty() { format!("{scope}leader") } else { format!("{scope}{group}/leader") }
+fn key(scope: &str, group: &str, name: &str) -> String {
+    if group.is_empty() { format!("{scope}{name}") } else { format!("{scope}{group}/{name}") }
 }
 
 /// Group and name of a key: (`0`, `leader`) of `/service/c/0/leader`, (``, `leader`) of `/service/c/leader`. Members' keys and

@@ -35,6 +35,8 @@ pub struct Group {
     pub leader: Option<Leader>,
     /// Its settings; `None` when they cannot be read: then nothing is done.
     pub settings: Option<Settings>,
+    /// Revision at which its Patronis were last woken by a guard; 0 when they never were.
+    pub woken: i64,
 }
 
 /// A leader key.
@@ -215,7 +217,7 @@ mod tests {
     fn sample(at: u64, set: u64, lease: i64, term: u64, settings: Settings) -> Sample {
         let remaining = (TTL * 1_000).saturating_sub(at - set) / 1_000;
         let leader = Leader { holder: "coordinator-1".into(), lease, revision: 5, granted: TTL, remaining };
-        let group = Group { leader: Some(leader), settings: Some(settings) };
+        let group = Group { leader: Some(leader), settings: Some(settings), woken: 0 };
         Sample { sent: ms(at), answered: ms(at + ANSWER), term, groups: BTreeMap::from([("0".into(), group)]) }
     }
 

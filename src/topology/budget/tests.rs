@@ -35,6 +35,7 @@ fn expected_is_never_more_than_worst() {
 #[test]
 fn measurements_lie_within_the_budget() {
     let mut topology = example("ha");
+    topology.groups[0].replication = crate::topology::model::Replication::Sync;
     topology.guard.enabled = false;
     // Loss of the host with coordinator leader and VIP at ttl 20 s; where etcd's leader was is not known of these runs.
     assert!((20_000..23_800).contains(&of(&topology, Event::HostLoss).expected().expect("has an end").as_millis()));
