@@ -100,7 +100,11 @@ impl Store {
         }
         for (group, config) in configs {
             let sole = syncs.get(&group).is_some_and(|sync| has_sole_standby(sync));
-            groups.entry(group).or_insert(EMPTY).settings = settings(config, sole);
+            let group = groups.entry(group).or_insert(EMPTY);
+            if let Some((settings, retry_timeout)) = settings(config) {
+                group.settings = Some(settings);
+                group.late = if sole { Duration::ZERO } else { retry_timeout };
+            }
         }
         let lives = try_join_all(leaders.iter().map(|(_, kv)| self.time_to_live(kv.lease()))).await?;
         for ((group, kv), life) in leaders.into_iter().zip(lives) {
@@ -183,7 +187,7 @@ pub async fn follows(url: &str) -> bool {
     client.status().await.is_ok_and(|status| status.errors().is_empty() && status.leader() != 0)
 }
 
-const EMPTY: Group = Group { leader: None, settings: None, woken: 0 };
+const EMPTY: Group = Group { leader: None, settings: None, late: Duration::ZERO, woken: 0 };
 /// A key that Patroni does not know, under a prefix that it watches: any change of it begins the next round at once.
 const WAKE: &str = "wake";
 
@@ -224,13 +228,14 @@ fn has_sole_standby(text: &[u8]) -> bool {
     standbys.split(',').filter(|name| !name.is_empty()).count() == 1
 }
 
-/// Reads Patroni's dynamic configuration; `None` when a value that matters is missing: Patroni's own defaults are not guessed.
-fn settings(text: &[u8], sole_standby: bool) -> Option<Settings> {
+/// Reads Patroni's dynamic configuration, with `retry_timeout`; `None` when a value that matters is missing: Patroni's own defaults are not guessed.
+fn settings(text: &[u8]) -> Option<(Settings, Duration)> {
     let config: Value = serde_json::from_slice(text).ok()?;
     let seconds = |key: &str| config.get(key)?.as_f64().filter(|s| *s > 0.0).map(Duration::from_secs_f64);
     let on = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let bound = Settings::bound(seconds("loop_wait")?, seconds("retry_timeout")?, sole_standby);
-    Some(Settings { bound, steps_down: !on("pause") && !on("failsafe_mode") })
+    let retry_timeout = seconds("retry_timeout")?;
+    let bound = Settings::bound(seconds("loop_wait")?, retry_timeout);
+    Some((Settings { bound, steps_down: !on("pause") && !on("failsafe_mode") }, retry_timeout))
 }
 
 #[cfg(test)]
@@ -239,15 +244,15 @@ mod tests {
 
     #[test]
     fn settings_without_timings_are_none() {
-        assert_eq!(settings(br#"{"ttl": 20, "loop_wait": 1}"#, true), None);
-        assert_eq!(settings(b"not json", true), None);
+        assert_eq!(settings(br#"{"ttl": 20, "loop_wait": 1}"#), None);
+        assert_eq!(settings(b"not json"), None);
     }
 
     #[test]
     fn the_bound_is_patronis_rule() {
-        let read = |sole| settings(br#"{"ttl": 20, "loop_wait": 1, "retry_timeout": 3, "pause": null}"#, sole);
-        assert_eq!(read(true), Some(Settings { bound: Duration::from_secs(7), steps_down: true }));
-        assert_eq!(read(false), Some(Settings { bound: Duration::from_secs(10), steps_down: true }));
+        let read = settings(br#"{"ttl": 20, "loop_wait": 1, "retry_timeout": 3, "pause": null}"#);
+        let seven = Settings { bound: Duration::from_secs(7), steps_down: true };
+        assert_eq!(read, Some((seven, Duration::from_secs(3))));
     }
 
     #[test]
@@ -263,8 +268,8 @@ mod tests {
     #[test]
     fn leaders_that_do_not_step_down_are_left_alone() {
         for key in ["pause", "failsafe_mode"] {
-            let read = settings(format!(r#"{{"loop_wait": 1, "retry_timeout": 3, "{key}": true}}"#).as_bytes(), true);
-            assert!(read.is_some_and(|s| !s.steps_down), "{key}");
+            let read = settings(format!(r#"{{"loop_wait": 1, "retry_timeout": 3, "{key}": true}}"#).as_bytes());
+            assert!(read.is_some_and(|(s, _)| !s.steps_down), "{key}");
         }
     }
 }

@@ -35,6 +35,11 @@ pub struct Group {
     pub leader: Option<Leader>,
     /// Its settings; `None` when they cannot be read: then nothing is done.
     pub settings: Option<Settings>,
+    /// What is waited beyond the bound. In rare moments Patroni needs one `retry_timeout` more (`docs/guard.md`, "When Patroni
+    /// is late"). Where a sole standby has to have every commit before it is acknowledged, and only that one may be promoted,
+    /// the old leader acknowledges nothing in these moments, and nothing is waited. Only the leader says who its standbys are,
+    /// and only through etcd: what is seen is what a leader that was cut off goes by.
+    pub late: Duration,
     /// Revision at which its Patronis were last woken by a guard; 0 when they never were.
     pub woken: i64,
 }
@@ -67,12 +72,8 @@ impl Settings {
     /// From the last renewal that reached etcd to the moment at which its sender has stepped down if no later one got through:
     /// a pause of `loop_wait`, a read and a renewal of `retry_timeout` each. The answer to a renewal may be as late as one of the
     /// three tries that share `retry_timeout` lasts; when that is longer than the pause, the next loop begins only then.
-    ///
-    /// In rare moments Patroni needs one `retry_timeout` more (`docs/guard.md`, "When Patroni is late"). Where a sole standby
-    /// has to have every commit before it is acknowledged, and only that one may be promoted, the old leader acknowledges
-    /// nothing in these moments; everywhere else they are waited for.
-    pub fn bound(loop_wait: Duration, retry_timeout: Duration, sole_standby: bool) -> Duration {
-        loop_wait.max(retry_timeout / 3) + if sole_standby { 2 } else { 3 } * retry_timeout
+    pub fn bound(loop_wait: Duration, retry_timeout: Duration) -> Duration {
+        loop_wait.max(retry_timeout / 3) + 2 * retry_timeout
     }
 }
 
@@ -146,6 +147,7 @@ impl Watch {
             recent.take(settings, sample.answered);
             let Some(leader) = &group.leader else { continue };
             let Some(bound) = recent.bound(Duration::from_secs(leader.granted), sample.answered) else { continue };
+            let bound = bound + group.late;
             let known = self.tracks.remove(name).filter(|track| track.lease == leader.lease);
             let track = follow(known, unbroken, sample, leader, bound);
             let unrenewed = sample.sent.saturating_sub(track.renewed_by);
@@ -217,7 +219,7 @@ mod tests {
     fn sample(at: u64, set: u64, lease: i64, term: u64, settings: Settings) -> Sample {
         let remaining = (TTL * 1_000).saturating_sub(at - set) / 1_000;
         let leader = Leader { holder: "coordinator-1".into(), lease, revision: 5, granted: TTL, remaining };
-        let group = Group { leader: Some(leader), settings: Some(settings), woken: 0 };
+        let group = Group { leader: Some(leader), settings: Some(settings), late: Duration::ZERO, woken: 0 };
         Sample { sent: ms(at), answered: ms(at + ANSWER), term, groups: BTreeMap::from([("0".into(), group)]) }
     }
 
@@ -364,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_late_answer_counts_where_it_is_longer_than_the_pause() {
-        let bound = |wait, retry| Settings::bound(Duration::from_secs(wait), Duration::from_secs(retry), true);
+        let bound = |wait, retry| Settings::bound(Duration::from_secs(wait), Duration::from_secs(retry));
         assert_eq!((bound(1, 3), bound(10, 10), bound(1, 9)), (ms(7_000), ms(30_000), ms(21_000)));
     }
 }

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::container::Container;
-use super::exec;
+use super::exec::{self, ExecStream};
 
 /// Why Patroni did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,41 @@ pub async fn switchover(member: &Container, leader: &str, candidate: &str) -> Re
     request(member, "POST", "/switchover", &json!({ "leader": leader, "candidate": candidate })).await.map(drop)
 }
 
+/// A request for a switchover whose process is started already: what is left to do takes a round trip.
+pub struct Prepared {
+    member: String,
+    stream: ExecStream,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("member", &self.member).finish_non_exhaustive()
+    }
+}
+
+/// Starts what will ask this member for a switchover.
+pub async fn prepare_switchover(member: &Container) -> Result<Prepared, PatroniError> {
+    let stream = exec::stream(&member.docker, &member.id, "", &["patroni-api", "POST", "/switchover"])
+        .await
+        .map_err(|source| PatroniError::Exec { member: member.name.clone(), source })?;
+    Ok(Prepared { member: member.name.clone(), stream })
+}
+
+impl Prepared {
+    /// Asks now; returns once Patroni says that it is done.
+    pub async fn switchover(mut self, leader: &str, candidate: &str) -> Result<(), PatroniError> {
+        let body = json!({ "leader": leader, "candidate": candidate }).to_string();
+        let mut answer = Vec::new();
+        let asked = async {
+            self.stream.write_all(body.as_bytes()).await?;
+            self.stream.shutdown().await?;
+            self.stream.read_to_end(&mut answer).await
+        };
+        let complaint = asked.await.err().map(|error| error.to_string()).unwrap_or_default();
+        read(&self.member, &String::from_utf8_lossy(&answer), &complaint).map(drop)
+    }
+}
+
 /// Makes a member the leader although the leader is lost or not to be trusted.
 pub async fn failover(member: &Container, candidate: &str) -> Result<(), PatroniError> {
     request(member, "POST", "/failover", &json!({ "candidate": candidate })).await.map(drop)
@@ -67,15 +103,17 @@ async fn request(member: &Container, method: &str, path: &str, body: &Value) -> 
     let output = exec::run(&member.docker, &member.id, "", &argv, Bytes::from(body.to_string()))
         .await
         .map_err(|source| PatroniError::Exec { member: name(), source })?;
-    let text = output.text();
-    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    read(&member.name, &output.text(), &String::from_utf8_lossy(&output.stderr))
+}
+
+/// What `patroni-api` printed: the status on the first line, then the answer's text.
+fn read(member: &str, text: &str, complaint: &str) -> Result<String, PatroniError> {
+    let member = member.to_owned();
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let words = rest.trim().to_owned();
     match first.trim().parse::<u16>() {
         Ok(200..=299) => Ok(words),
-        Ok(status) if status > 0 => Err(PatroniError::Rejected { member: name(), status, words }),
-        _ => {
-            let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Err(PatroniError::Silent { member: name(), words })
-        }
+        Ok(status) if status > 0 => Err(PatroniError::Rejected { member, status, words }),
+        _ => Err(PatroniError::Silent { member, words: complaint.trim().to_owned() }),
     }
 }

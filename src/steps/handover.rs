@@ -113,17 +113,36 @@ pub async fn planned(
     let new = sql::connect(&world.fleet.member(world.topology, candidate).await?).await?;
     // Only saves time: a leader that cannot finish one is handed over all the same.
     let _ = tokio::time::timeout(CHECKPOINT, old.batch_execute("checkpoint")).await;
-    let hold = pause(world, &old, patience).await?;
-    let changed = change(world, leader, candidate, &new).await;
-    // In every case.
-    let held = hold.resume().await;
-    changed?;
-    Ok(Some(held?))
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        // Whatever takes time to start is started before anybody waits.
+        let routes = poolers::Routes::open(world).await;
+        let request = patroni::prepare_switchover(&world.fleet.member(world.topology, candidate).await?).await?;
+        let hold = pause(world, &old, patience).await?;
+        let changed = change(request, routes, leader, candidate, &new).await;
+        // In every case.
+        let held = hold.resume().await;
+        match changed {
+            Ok(()) => return Ok(Some(held?)),
+            Err(HandOverError::Patroni(PatroniError::Rejected { status: FAILED, .. })) if tries < TRIES => {
+                held?;
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Patroni's answer comes up to a second after the fact, so the new leader itself is asked.
-async fn change(world: World<'_>, leader: &str, candidate: &str, new: &Client) -> Result<(), HandOverError> {
-    let ordered = hand_over(world, leader, candidate, Occasion::Planned);
+async fn change(
+    request: patroni::Prepared,
+    routes: poolers::Routes,
+    leader: &str,
+    candidate: &str,
+    new: &Client,
+) -> Result<(), HandOverError> {
+    let ordered = request.switchover(leader, candidate);
     tokio::pin!(ordered);
     let writable = writable(new);
     tokio::pin!(writable);
@@ -136,7 +155,7 @@ async fn change(world: World<'_>, leader: &str, candidate: &str, new: &Client) -
         }
         true = &mut writable => {}
     }
-    poolers::redirect(world, leader, candidate).await;
+    routes.lead(leader, candidate).await;
     Ok(())
 }
 

@@ -162,20 +162,37 @@ async fn watchdog(container: &Container) -> std::io::Result<ExecStream> {
     Ok(stream)
 }
 
-/// Tells every HAProxy at once who leads, instead of leaving it to the next check: half a second less to wait for clients.
-/// What is said here is what was just seen; if it were wrong, the next check would say so.
-pub async fn redirect(world: World<'_>, from: &str, to: &str) {
-    let order = format!("set server coordinator_leader/{from} health down; set server coordinator_leader/{to} health up\n");
-    join_all(world.topology.proxies.iter().map(|proxy| {
-        let order = order.clone();
-        async move {
-            // One that cannot be told finds out by itself.
+/// Administration sockets of all HAProxies, opened while nobody waits yet.
+pub struct Routes(Vec<ExecStream>);
+
+impl std::fmt::Debug for Routes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Routes").field(&self.0.len()).finish()
+    }
+}
+
+impl Routes {
+    /// Opens them; one that cannot be reached finds out by itself who leads.
+    pub async fn open(world: World<'_>) -> Self {
+        let sockets = world.topology.proxies.iter().map(|proxy| async move {
             let container = world.fleet.member(world.topology, &format!("haproxy-{}", proxy.ordinal)).await.ok()?;
-            let mut socket = relay::haproxy(&container).await.ok()?;
-            socket.write_all(order.as_bytes()).await.ok()?;
-            let mut answer = [0; 256];
-            tokio::time::timeout(CONSOLE, socket.read(&mut answer)).await.ok()?.ok()
-        }
-    }))
-    .await;
+            relay::haproxy(&container).await.ok()
+        });
+        Self(join_all(sockets).await.into_iter().flatten().collect())
+    }
+
+    /// Tells every HAProxy at once who leads, instead of leaving it to the next check: half a second less to wait for clients.
+    /// What is said here is what was just seen; if it were wrong, the next check would say so.
+    pub async fn lead(self, from: &str, to: &str) {
+        let order = format!("set server coordinator_leader/{from} health down; set server coordinator_leader/{to} health up\n");
+        join_all(self.0.into_iter().map(|mut socket| {
+            let order = order.clone();
+            async move {
+                socket.write_all(order.as_bytes()).await.ok()?;
+                let mut answer = [0; 256];
+                tokio::time::timeout(CONSOLE, socket.read(&mut answer)).await.ok()?.ok()
+            }
+        }))
+        .await;
+    }
 }

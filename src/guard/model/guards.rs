@@ -191,7 +191,7 @@ impl World {
         match look {
             Look::Begin => {
                 let sent = guard.now(self.now);
-                let group = Group { leader: None, settings: None, woken: 0 };
+                let group = Group { leader: None, settings: None, late: Duration::ZERO, woken: 0 };
                 let asking = Asking { sent, asked: self.now, question: 0, term: 0, key: None, group };
                 self.ask(g, asking);
             }

@@ -223,9 +223,15 @@ impl Pump {
         let closing = self.lines.values().filter(|line| line.awaits_close()).count();
         let limit = match self.anchor {
             Anchor::Due(since) if idle => Some(UNREAD.saturating_sub(since.elapsed())),
-            _ => (closing + usize::from(!self.queue.is_empty()) > 1).then_some(LOOK_AGAIN),
+            // Whoever else reads may have taken what one of them waits for off the socket after it was asked.
+            _ => (closing + usize::from(!self.queue.is_empty()) > 0 && self.readers() > 1).then_some(LOOK_AGAIN),
         };
         self.wait(socket, limit, idle)
+    }
+
+    /// Everyone on whose behalf libssh2 takes packets off the socket.
+    fn readers(&self) -> usize {
+        self.lines.len() + usize::from(!self.queue.is_empty()) + usize::from(matches!(self.anchor, Anchor::Held(_)))
     }
 
     fn wait_writable(&self) -> Result<(), Broken> {
