@@ -254,12 +254,25 @@ impl Director<'_> {
                 let holder = self.topology.proxies.iter().find(|p| Some(&p.host) == vip.as_ref());
                 let name = format!("keepalived-{}", holder.map_or(1, |p| p.ordinal));
                 fault::kill(&self.fleet.member(self.topology, &name).await?, "SIGKILL", self.consent).await?;
+                self.moved(vip.as_ref()).await;
             } else {
                 self.switch(GroupId::COORDINATOR).await?;
             }
             self.whole(WHOLE).await?.map_err(|missing| DrillError::Degraded { missing })?;
         }
         Err(DrillError::NoTarget { what: "way to bring the leader and the VIP where the scenario wants them".into() })
+    }
+
+    /// Waits until another host than `from` holds the VIP. Until then everything looks as it did before.
+    async fn moved(&self, from: Option<&HostName>) {
+        let started = Instant::now();
+        while started.elapsed() < BEGIN {
+            tokio::time::sleep(WHOLE_LOOK).await;
+            let holder = target::vip_host(self.topology, &self.observe().await);
+            if holder.is_some() && holder.as_ref() != from {
+                return;
+            }
+        }
     }
 
     async fn switch(&self, group: GroupId) -> Result<failover::Change, DrillError> {
