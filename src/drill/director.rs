@@ -160,6 +160,10 @@ impl Director<'_> {
             Ok(()) => notes.tell("the cluster is whole again"),
             Err(missing) => notes.reasons.push(format!("not whole again: {}", missing.join("; "))),
         }
+        // A fault may reach a client a little after it was made: only who writes now has seen the end of it.
+        if !self.served(&workload, clock.now(), SERVED).await? {
+            notes.reasons.push(format!("clients were not served again within {} s", SERVED.as_secs()));
+        }
         tokio::time::sleep(AFTER).await;
         let took = clock.now();
         let history = workload.finish().await?;
