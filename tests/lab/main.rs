@@ -304,7 +304,7 @@ fn bring_together(lab: &Lab) -> String {
         // The lab's proxies are on its first two hosts, as is said in their names.
         if ["host1", "host2"].contains(&host.as_str()) {
             let keepalived = holder.replace("host", "keepalived-");
-            lab.ctl(&["exec", &keepalived, "--", "kill", "-TERM", "1"]);
+            lab.ctl(&["exec", &keepalived, "--", "sh", "-c", "kill -TERM 1"]);
             eventually("the VIP on the leader's host", RECOVERY, || match vip_at(lab) {
                 Some(holder) if holder == host => Ok(()),
                 holder => Err(format!("{holder:?}")),
