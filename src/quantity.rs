@@ -1,4 +1,6 @@
-//! Quantities for people. A leaf: anyone may use it.
+//! Quantities, for people and for JSON. A leaf: anyone may use it.
+
+use std::time::Duration;
 
 /// A number of bytes for people: `0 B`, `512 B`, `1.5 MiB`.
 pub fn bytes(count: u64) -> String {
@@ -13,6 +15,16 @@ pub fn bytes(count: u64) -> String {
         unit += 1;
     }
     if value >= 100.0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// Whole milliseconds; what does not fit is the largest number.
+pub fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A duration in JSON: a number, with the unit in the key. For `#[serde(serialize_with = "…")]` beside a `rename`.
+pub fn as_millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(whole_millis(*duration))
 }
 
 /// Milliseconds for people: `12 ms`, `1.4 s`, `3 min`, `2 h`.

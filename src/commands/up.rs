@@ -14,6 +14,7 @@ use crate::images;
 use crate::output::{Report, Ui, run};
 use crate::plan::Plan;
 use crate::plan::planner::health_conditions;
+use crate::quantity::whole_millis;
 use crate::topology::Topology;
 
 /// Arguments of `up`.
@@ -91,7 +92,7 @@ impl UpReport {
             schema_version: 1,
             cluster: topology.name.to_string(),
             changed,
-            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            took_ms: whole_millis(took),
             write_url: format!("postgresql://app@{address}:5432/{database}"),
             read_url: format!("postgresql://app@{address}:5433/{database}"),
             stats_url: format!("http://{address}:8404/"),

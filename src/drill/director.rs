@@ -21,6 +21,7 @@ use crate::output::Ui;
 use crate::plan::candidate::{Occasion, choose};
 use crate::plan::condition::unmet;
 use crate::plan::planner::health_conditions;
+use crate::quantity::whole_millis;
 use crate::remote::fleet::Fleet;
 use crate::steps::World;
 use crate::steps::handover::Patience;
@@ -85,7 +86,7 @@ struct Notes {
 
 impl Notes {
     fn tell(&mut self, text: impl Into<String>) {
-        let at_ms = u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX);
+        let at_ms = whole_millis(self.clock.now());
         self.events.push(Event { at_ms, source: "drill".into(), text: text.into() });
     }
 

@@ -4,15 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// Whole milliseconds; what does not fit is the largest number.
-pub fn of(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// As a number.
-pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(of(*duration))
-}
+pub use crate::quantity::as_millis as serialize;
+/// Whole milliseconds.
+pub use crate::quantity::whole_millis as of;
 
 /// From a number.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 /// Something happened.
@@ -30,7 +30,7 @@ pub enum Event {
         /// What was done.
         action: String,
         /// How long it took, in milliseconds.
-        #[serde(rename = "took_ms", serialize_with = "millis")]
+        #[serde(rename = "took_ms", serialize_with = "crate::quantity::as_millis")]
         took: Duration,
     },
     /// Conditions were looked at.
@@ -43,7 +43,7 @@ pub enum Event {
         /// Counted from 1.
         index: usize,
         /// How long it took, in milliseconds.
-        #[serde(rename = "took_ms", serialize_with = "millis")]
+        #[serde(rename = "took_ms", serialize_with = "crate::quantity::as_millis")]
         took: Duration,
     },
     /// Something the operator should know.
@@ -60,10 +60,6 @@ pub struct Unmet {
     pub subject: String,
     /// Why, in a few words.
     pub why: String,
-}
-
-fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Where working code sends its events. Cheap to clone; events without a reader are dropped.

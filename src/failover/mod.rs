@@ -20,6 +20,7 @@ use crate::plan::Condition;
 use crate::plan::candidate::{Candidate, Occasion};
 use crate::plan::condition::unmet;
 use crate::plan::planner::group_conditions;
+use crate::quantity::whole_millis;
 use crate::steps::World;
 use crate::steps::handover::{self, Patience, hand_over};
 use crate::topology::model::Group;
@@ -104,9 +105,9 @@ pub async fn carry_out(
         timeline: after.members.get(&after.leader).map_or(0, |m| m.timeline),
         to: after.leader,
         synchronous: candidate.synchronous,
-        outage_ms: millis(outage),
-        held_back_ms: held.map(millis),
-        took_ms: millis(requested.elapsed()),
+        outage_ms: whole_millis(outage),
+        held_back_ms: held.map(whole_millis),
+        took_ms: whole_millis(requested.elapsed()),
     })
 }
 
@@ -124,8 +125,4 @@ async fn wait(world: World<'_>, group: &Group, conditions: &[Condition], limit: 
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -12,6 +12,7 @@ use super::recipe::Recipe;
 use super::sources::{self, Sources};
 use super::{context, tool};
 use crate::output::{Step, Ui};
+use crate::quantity::whole_millis;
 
 /// Proxies that builders take from the command line without a declaration in the Dockerfile.
 const PROXY_VARIABLES: [&str; 8] =
@@ -65,7 +66,7 @@ pub async fn build(
         }
         build_one(ui, recipe, sources, rebuild).await?;
         let size_bytes = size(docker, &recipe.tag).await?.unwrap_or_default();
-        let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed_ms = whole_millis(started.elapsed());
         built.push(Built { image: recipe.tag.clone(), outcome: Outcome::Built, size_bytes, elapsed_ms });
     }
     Ok(built)

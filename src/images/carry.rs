@@ -23,6 +23,7 @@ use super::survey::{self, outcome};
 use crate::observe::model::Probe;
 use crate::output::progress::style;
 use crate::output::{Ui, table};
+use crate::quantity::whole_millis;
 use crate::remote::fleet::{Fleet, Link};
 use crate::topology::HostName;
 
@@ -101,11 +102,7 @@ async fn send(ui: &Ui, link: &Link, spool: &Spool, names: &[String]) -> Result<R
     if let Some(lost) = names.iter().find(|name| !there.contains_key(*name)) {
         return Err(ImageError::NotLoaded { image: lost.clone(), host: host.to_string() });
     }
-    let received = Received {
-        images: names.to_vec(),
-        sent_bytes: meter.sent(),
-        elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-    };
+    let received = Received { images: names.to_vec(), sent_bytes: meter.sent(), elapsed_ms: whole_millis(started.elapsed()) };
     drop(meter);
     let (bytes, time) = (table::bytes(received.sent_bytes), table::millis(received.elapsed_ms));
     ui.note(format!("{host}: {} images, {bytes} in {time}", names.len()));

@@ -13,6 +13,7 @@ use super::survey::{fingerprints, outcome, unreachable};
 use super::tool;
 use crate::observe::model::Probe;
 use crate::output::{Step, Ui};
+use crate::quantity::whole_millis;
 use crate::remote::fleet::{Fleet, Link};
 use crate::remote::ssh::SshError;
 use crate::topology::HostName;
@@ -58,6 +59,6 @@ async fn pull_on(link: &Link, names: &[String]) -> Result<Received, SshError> {
         // The topology's check leaves nothing in a name that a shell would take for anything else.
         link.ssh.run_ok(&format!("docker pull --quiet '{name}'"), "").await?;
     }
-    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let elapsed_ms = whole_millis(started.elapsed());
     Ok(Received { images: names.to_vec(), sent_bytes: 0, elapsed_ms })
 }

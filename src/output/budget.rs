@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::table::{self, MISSING, align_right, toned};
 use super::ui::{Report, Tone, Ui};
-use crate::quantity::millis;
+use crate::quantity::{millis, whole_millis};
 use crate::topology::budget::{self, Budget, End, Term};
 use crate::topology::{Event, LossLimit, Topology};
 
@@ -194,10 +194,6 @@ fn seconds(duration: Duration) -> String {
 
 fn or_missing(value: Option<u64>) -> String {
     value.map_or_else(|| MISSING.to_owned(), millis)
-}
-
-fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Words in lines of at most so many characters.

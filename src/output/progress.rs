@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::table::millis;
 use super::ui::Ui;
+use crate::quantity::whole_millis;
 
 /// Refresh of spinners.
 const TICK: Duration = Duration::from_millis(120);
@@ -42,7 +43,7 @@ impl Step {
     /// Ends the step and leaves one line behind: title, outcome and time.
     pub fn done(self, outcome: &str) {
         self.bar.finish_and_clear();
-        let elapsed = millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let elapsed = millis(whole_millis(self.started.elapsed()));
         let outcome = if outcome.is_empty() { String::new() } else { format!(": {outcome}") };
         self.ui.note(format!("{}{outcome} ({elapsed})", self.title));
     }

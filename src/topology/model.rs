@@ -167,16 +167,16 @@ pub struct Proxy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Timings {
     /// Lifetime of the leader key.
-    #[serde(rename = "ttl_ms", serialize_with = "as_millis")]
+    #[serde(rename = "ttl_ms", serialize_with = "crate::quantity::as_millis")]
     pub ttl: Duration,
     /// Pause between two rounds of Patroni's loop.
-    #[serde(rename = "loop_wait_ms", serialize_with = "as_millis")]
+    #[serde(rename = "loop_wait_ms", serialize_with = "crate::quantity::as_millis")]
     pub loop_wait: Duration,
     /// How long etcd or PostgreSQL operations are retried before the leader demotes itself.
-    #[serde(rename = "retry_timeout_ms", serialize_with = "as_millis")]
+    #[serde(rename = "retry_timeout_ms", serialize_with = "crate::quantity::as_millis")]
     pub retry_timeout: Duration,
     /// How long a crashed leader may take to restart in place; zero means fail over at once.
-    #[serde(rename = "primary_start_timeout_ms", serialize_with = "as_millis")]
+    #[serde(rename = "primary_start_timeout_ms", serialize_with = "crate::quantity::as_millis")]
     pub primary_start_timeout: Duration,
     /// Lag in bytes beyond which an asynchronous standby is no candidate.
     #[serde(rename = "maximum_lag_on_failover_bytes")]
@@ -189,7 +189,7 @@ pub struct Guard {
     /// Whether guards run; without them a lost leader keeps its key for the whole `ttl`.
     pub enabled: bool,
     /// What is waited beyond [`Timings::self_demotion`].
-    #[serde(rename = "margin_ms", serialize_with = "as_millis")]
+    #[serde(rename = "margin_ms", serialize_with = "crate::quantity::as_millis")]
     pub margin: Duration,
 }
 
@@ -228,11 +228,6 @@ impl Guard {
     pub fn revokes_after(&self, timings: &Timings) -> Duration {
         timings.self_demotion() + self.margin
     }
-}
-
-/// Durations are numbers in JSON, with the unit in the key.
-fn as_millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Citus settings.

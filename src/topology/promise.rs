@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 
 use super::ids::GroupId;
 use super::model::{Group, Replication};
+use crate::quantity::whole_millis;
 
 /// Something that happens to a cluster and costs its clients time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -97,7 +98,7 @@ pub struct Promise {
 fn with_unit<S: Serializer>(outage: &BTreeMap<Event, Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(outage.len()))?;
     for (event, duration) in outage {
-        map.serialize_entry(&format!("{event}_ms"), &u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))?;
+        map.serialize_entry(&format!("{event}_ms"), &whole_millis(*duration))?;
     }
     map.end()
 }

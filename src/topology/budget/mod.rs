@@ -44,10 +44,10 @@ pub struct Term {
     /// What is waited for.
     pub name: &'static str,
     /// On average.
-    #[serde(rename = "expected_ms", serialize_with = "as_millis")]
+    #[serde(rename = "expected_ms", serialize_with = "crate::quantity::as_millis")]
     pub expected: Duration,
     /// At worst.
-    #[serde(rename = "worst_ms", serialize_with = "as_millis")]
+    #[serde(rename = "worst_ms", serialize_with = "crate::quantity::as_millis")]
     pub worst: Duration,
     /// The settings it follows from, and where the rule is from.
     pub source: String,
@@ -157,11 +157,6 @@ const QUANTILE: f64 = 1.645;
 fn tenths_up(duration: Duration) -> Duration {
     let tenths = duration.as_micros().div_ceil(100_000);
     Duration::from_millis(u64::try_from(tenths).unwrap_or(u64::MAX).saturating_mul(100))
-}
-
-/// Durations are numbers in JSON, with the unit in the key.
-fn as_millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Lever, Term};
+use crate::quantity::{millis, whole_millis};
 use crate::topology::ids::GroupId;
 use crate::topology::limits::{GUARD_MARGIN, LOOP_WAIT_MIN, RETRY_TIMEOUT_MIN};
 use crate::topology::model::{Group, Timings, Topology};
@@ -271,7 +272,7 @@ pub(super) fn address_moves(topology: &Topology) -> Vec<Term> {
     let source = format!(
         "{missed} advertisements of {} are missed, and the skew of {} (RFC 9568)",
         show(VRRP_ADVERT),
-        show(Duration::from_millis(u64::try_from(vrrp_skew().as_millis()).unwrap_or(u64::MAX))),
+        show(Duration::from_millis(whole_millis(vrrp_skew()))),
     );
     vec![
         term("address moves", detection - VRRP_ADVERT / 2 + vrrp_skew(), detection + vrrp_skew(), source),
@@ -314,11 +315,6 @@ pub(super) fn together(name: &'static str, terms: &[Term]) -> Term {
 pub(super) fn meanwhile(name: &'static str, moves: &[Term], waited: &[Term]) -> Term {
     let sum = |terms: &[Term], of: fn(&Term) -> Duration| terms.iter().map(of).sum::<Duration>();
     let beyond = |of: fn(&Term) -> Duration| sum(moves, of).saturating_sub(sum(waited, of));
-    let source =
-        format!("{} at worst, while the lease is waited for", crate::quantity::millis(millis(sum(moves, |t| t.worst))));
+    let source = format!("{} at worst, while the lease is waited for", millis(whole_millis(sum(moves, |t| t.worst))));
     term(name, beyond(|t| t.expected), beyond(|t| t.worst), source)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

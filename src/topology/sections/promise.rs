@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::quantity::millis;
+use crate::quantity::{millis, whole_millis};
 use crate::topology::budget::{self, Budget, End, Lever};
 use crate::topology::file::{LossSection, PromiseSection, TopologyFile};
 use crate::topology::finding::Finding;
@@ -91,7 +91,7 @@ fn place(file: &TopologyFile, lever: Lever) -> Option<Range<usize>> {
 }
 
 fn people(duration: Duration) -> String {
-    millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    millis(whole_millis(duration))
 }
 
 fn written(section: &PromiseSection, event: Event) -> Option<&At<String>> {
