@@ -19,7 +19,7 @@ use crate::lab;
 use crate::observe::{Observed, Scope, observe};
 use crate::output::Ui;
 use crate::plan::candidate::{Occasion, choose};
-use crate::plan::condition::unmet;
+use crate::plan::condition::missing;
 use crate::plan::planner::health_conditions;
 use crate::quantity::whole_millis;
 use crate::remote::fleet::Fleet;
@@ -203,8 +203,7 @@ impl Director<'_> {
         loop {
             self.fleet.revive(self.topology).await;
             let observed = self.observe().await;
-            let missing: Vec<String> =
-                conditions.iter().filter_map(|c| unmet(c, self.topology, self.artifacts, &observed)).collect();
+            let missing = missing(&conditions, self.topology, self.artifacts, &observed);
             if missing.is_empty() {
                 return Ok(Ok(()));
             }

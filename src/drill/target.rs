@@ -67,12 +67,7 @@ pub fn vip_host(topology: &Topology, observed: &Observed) -> Option<HostName> {
     if topology.network.vip.is_none() {
         return topology.proxies.first().map(|p| p.host.clone());
     }
-    let holds = |ordinal: u32| {
-        let name = format!("haproxy-{ordinal}");
-        let facts = observed.proxies.iter().find(|(n, _)| n.as_str() == name).and_then(|(_, probe)| probe.known());
-        facts.is_some_and(|f| f.holds_vip)
-    };
-    topology.proxies.iter().find(|p| holds(p.ordinal)).map(|p| p.host.clone())
+    topology.proxies.iter().find(|p| observed.holds_vip(p.ordinal)).map(|p| p.host.clone())
 }
 
 fn state(observed: &Observed, group: GroupId) -> Option<&GroupState> {

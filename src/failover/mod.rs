@@ -18,7 +18,7 @@ use crate::observe::model::GroupState;
 use crate::observe::{Scope, observe};
 use crate::plan::Condition;
 use crate::plan::candidate::{Candidate, Occasion};
-use crate::plan::condition::unmet;
+use crate::plan::condition::missing;
 use crate::plan::planner::group_conditions;
 use crate::quantity::whole_millis;
 use crate::steps::World;
@@ -116,7 +116,7 @@ async fn wait(world: World<'_>, group: &Group, conditions: &[Condition], limit: 
     let scope = Scope::of_conditions(conditions);
     loop {
         let observed = observe(world.topology, world.fleet, scope).await;
-        let missing: Vec<_> = conditions.iter().filter_map(|c| unmet(c, world.topology, world.artifacts, &observed)).collect();
+        let missing = missing(conditions, world.topology, world.artifacts, &observed);
         if missing.is_empty() {
             return Ok(());
         }

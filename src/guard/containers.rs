@@ -13,11 +13,8 @@ use bollard::{ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
 
 use super::error::GuardError;
+use crate::remote::container::{SERVICE_LABEL, STACK_LABEL};
 
-/// Swarm's label with the name of the service, `<cluster>_<member>`.
-const SERVICE: &str = "com.docker.swarm.service.name";
-/// Swarm's label with the name of the stack.
-const STACK: &str = "com.docker.stack.namespace";
 /// The daemon answers at once or is in trouble.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// What the images of this program are tested with; older daemons refuse a newer version.
@@ -58,7 +55,7 @@ impl Containers {
         let filters = HashMap::from([
             ("type", vec!["container".to_owned()]),
             ("event", vec!["die".to_owned()]),
-            ("label", vec![format!("{STACK}={}", self.cluster)]),
+            ("label", vec![format!("{STACK_LABEL}={}", self.cluster)]),
         ]);
         let prefix = format!("{}_", self.cluster);
         self.docker
@@ -68,7 +65,7 @@ impl Containers {
 
     /// Whether a container of the member has processes on this host: it runs, is paused, or is about to run again.
     pub async fn lives(&self, member: &str) -> Result<bool, bollard::errors::Error> {
-        let filters = HashMap::from([("label", vec![format!("{SERVICE}={}_{member}", self.cluster)])]);
+        let filters = HashMap::from([("label", vec![format!("{SERVICE_LABEL}={}_{member}", self.cluster)])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let found = self.docker.list_containers(Some(options)).await?;
         Ok(found.into_iter().any(|container| !is_over(container.state)))
@@ -86,6 +83,6 @@ fn is_over(state: Option<ContainerSummaryStateEnum>) -> bool {
 
 fn died(event: EventMessage, prefix: &str) -> Option<Died> {
     let attributes = event.actor?.attributes?;
-    let member = attributes.get(SERVICE)?.strip_prefix(prefix)?.to_owned();
+    let member = attributes.get(SERVICE_LABEL)?.strip_prefix(prefix)?.to_owned();
     Some(Died { member, at: event.time_nano? })
 }

@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 
 use super::patience::Patience;
 use crate::error::one_line;
-use crate::remote::container::Container;
+use crate::remote::container::{Container, SERVICE_LABEL, STACK_LABEL};
 use crate::remote::etcd::Etcd;
 use crate::remote::fleet::{Fleet, FleetError, Link};
 use crate::remote::sql;
@@ -22,11 +22,6 @@ use crate::topology::ids::{GroupId, HostName, MemberName};
 
 /// The database that every cluster has.
 const MAINTENANCE: &str = "postgres";
-
-/// Label that `docker stack deploy` gives every container of a stack.
-const LABEL_STACK: &str = "com.docker.stack.namespace";
-/// Label that Swarm gives every container of a service.
-const LABEL_SERVICE: &str = "com.docker.swarm.service.name";
 
 /// What a daemon says without asking anybody else.
 #[derive(Debug)]
@@ -165,7 +160,7 @@ impl<'a> Lines<'a> {
 }
 
 async fn ask(stack: &str, link: &Link) -> Result<Daemon, String> {
-    let filters = HashMap::from([("label", vec![format!("{LABEL_STACK}={stack}")])]);
+    let filters = HashMap::from([("label", vec![format!("{STACK_LABEL}={stack}")])]);
     let options = ListContainersOptionsBuilder::default().filters(&filters).build();
     let (version, running) =
         tokio::try_join!(link.docker.version(), link.docker.list_containers(Some(options))).map_err(|e| one_line(&e))?;
@@ -174,7 +169,7 @@ async fn ask(stack: &str, link: &Link) -> Result<Daemon, String> {
     // Where an old container is still stopping, the newest one is meant.
     running.sort_by_key(|container| container.created);
     let named = running.into_iter().filter_map(|container| {
-        let service = container.labels?.remove(LABEL_SERVICE)?;
+        let service = container.labels?.remove(SERVICE_LABEL)?;
         Some((service.strip_prefix(&prefix)?.to_owned(), container.id?))
     });
     Ok(Daemon { version: version.version.unwrap_or_default(), containers: named.collect() })

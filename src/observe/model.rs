@@ -84,6 +84,15 @@ pub struct Observed {
     pub proxies: BTreeMap<MemberName, Probe<ProxyFacts>>,
 }
 
+impl Observed {
+    /// Whether the host of that proxy is known to carry the VIP.
+    pub fn holds_vip(&self, ordinal: u32) -> bool {
+        let name = format!("haproxy-{ordinal}");
+        let facts = self.proxies.iter().find(|(n, _)| n.as_str() == name).and_then(|(_, probe)| probe.known());
+        facts.is_some_and(|f| f.holds_vip)
+    }
+}
+
 /// A host, from its shell and its Docker daemon.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HostFacts {

@@ -15,6 +15,7 @@ use super::lines::Lines;
 use super::model::{ManagerFacts, NetworkFacts, NodeFacts, Probe, ServiceFacts, SwarmFacts};
 use super::{Scope, not_asked, within};
 use crate::error::one_line;
+use crate::remote::container::STACK_LABEL;
 use crate::remote::fleet::Link;
 use crate::templates::artifacts::{LABEL_CLUSTER, LABEL_FRAGMENT, LABEL_HASH};
 use crate::topology::Topology;
@@ -33,7 +34,7 @@ pub(super) async fn collect(lines: &Lines<'_>, scope: Scope) -> Probe<SwarmFacts
 async fn look(topology: &Topology, manager: &Link, scope: Scope) -> Result<SwarmFacts, Error> {
     let docker = &manager.docker;
     let ours = HashMap::from([("label", vec![format!("{LABEL_CLUSTER}={}", topology.name)])]);
-    let stack = HashMap::from([("label", vec![format!("com.docker.stack.namespace={}", topology.name)])]);
+    let stack = HashMap::from([("label", vec![format!("{STACK_LABEL}={}", topology.name)])]);
     let (swarm, nodes, services, tasks, networks, secrets, configs) = tokio::try_join!(
         docker.inspect_swarm(),
         docker.list_nodes(None::<ListNodesOptions>),

@@ -7,6 +7,11 @@ use crate::templates::Artifacts;
 use crate::topology::Topology;
 use crate::topology::ids::{GroupId, MemberName};
 
+/// Why conditions do not hold (yet); empty when all hold.
+pub fn missing(conditions: &[Condition], topology: &Topology, artifacts: &Artifacts, observed: &Observed) -> Vec<String> {
+    conditions.iter().filter_map(|condition| unmet(condition, topology, artifacts, observed)).collect()
+}
+
 /// Why a condition does not hold (yet), in a few words for the progress line; `None` when it holds.
 pub fn unmet(condition: &Condition, topology: &Topology, artifacts: &Artifacts, observed: &Observed) -> Option<String> {
     match condition {

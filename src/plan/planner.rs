@@ -199,11 +199,7 @@ impl Planner<'_> {
     /// Proxy hosts one after another, the holder of the VIP last: clients move once, to a proxy that is already new.
     fn rolling_proxies(&self, plan: &mut Plan) {
         let mut proxies: Vec<_> = self.topology.proxies.iter().collect();
-        proxies.sort_by_key(|p| {
-            let name = format!("haproxy-{}", p.ordinal);
-            let facts = self.observed.proxies.iter().find(|(n, _)| n.as_str() == name).and_then(|(_, f)| f.known());
-            (facts.is_some_and(|f| f.holds_vip), std::cmp::Reverse(p.ordinal))
-        });
+        proxies.sort_by_key(|p| (self.observed.holds_vip(p.ordinal), std::cmp::Reverse(p.ordinal)));
         for proxy in proxies {
             let services: Vec<_> = self.services(|s| s.layer == Layer::Proxy && s.host == proxy.host).collect();
             let changed: Vec<_> = services.into_iter().filter_map(|s| Some((s, self.deploy(s, Change::Update)?))).collect();

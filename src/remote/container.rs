@@ -21,8 +21,10 @@ pub struct Container {
     pub id: String,
 }
 
-/// Label that Swarm gives every container of a service.
-const SERVICE_LABEL: &str = "com.docker.swarm.service.name";
+/// Label that `docker stack deploy` gives every service of a stack and its containers: the stack's name.
+pub const STACK_LABEL: &str = "com.docker.stack.namespace";
+/// Label that Swarm gives every container of a service: `<stack>_<service>`.
+pub const SERVICE_LABEL: &str = "com.docker.swarm.service.name";
 
 /// Which containers of a service count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,10 +41,11 @@ pub enum PatroniError {
 
 /// Asks the leader to hand over to a standby. Returns once Patroni says that it is done.
 pub async fn switchover(member: &Container, leader: &str, candidate: &str) -> Result<(), PatroniError> {
-    request(member, "POST", "/switchover", &json!({ "leader": leader, "candidate": candidate })).await.map(drop)
+    prepare_switchover(member).await?.switchover(leader, candidate).await
 }
 
-/// A request for a switchover whose process is started already: what is left to do takes a round trip.
+/// A request for a switchover whose process is started already: what is left to do takes a round trip. Dropped, it sends an
+/// empty body, which Patroni refuses.
 pub struct Prepared {
     member: String,
     stream: ExecStream,

@@ -1,11 +1,13 @@
 //! SQL as postgres, through the relay: no password, no open port.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Row};
 
 use super::container::Container;
+use super::exec::ExecStream;
 use super::relay;
 
 /// A server that does not greet within this time is taken for gone.
@@ -54,29 +56,30 @@ pub fn says(error: &SqlError, state: &SqlState) -> bool {
 
 /// Connects to `database` of a member as postgres.
 pub async fn connect_to(member: &Container, database: &str) -> Result<Client, SqlError> {
-    let name = || member.name.clone();
-    let connecting = async {
-        let stream = relay::postgres(member).await.map_err(|source| SqlError::Relay { member: name(), source })?;
-        let mut config = Config::new();
-        config.user("postgres").dbname(database).application_name("pgclusterctl");
-        let (client, connection) =
-            config.connect_raw(stream, NoTls).await.map_err(|source| SqlError::Postgres { member: name(), source })?;
-        // Ends when the client is dropped; its errors show in the client's next query.
-        tokio::spawn(connection);
-        Ok(client)
-    };
-    tokio::time::timeout(CONNECT, connecting).await.unwrap_or(Err(SqlError::Timeout { member: name(), after: CONNECT }))
+    let mut config = Config::new();
+    config.user("postgres").dbname(database).application_name("pgclusterctl");
+    through(member, relay::postgres(member), &config).await
 }
 
 /// Connects to PgBouncer's administration console, which speaks only the simple query protocol.
 pub async fn console(pooler: &Container) -> Result<Client, SqlError> {
-    let name = || pooler.name.clone();
+    let mut config = Config::new();
+    config.user("pgbouncer").dbname("pgbouncer");
+    through(pooler, relay::pgbouncer(pooler), &config).await
+}
+
+/// Logs in through a relay.
+async fn through(
+    member: &Container,
+    relay: impl Future<Output = Result<ExecStream, bollard::errors::Error>>,
+    config: &Config,
+) -> Result<Client, SqlError> {
+    let name = || member.name.clone();
     let connecting = async {
-        let stream = relay::pgbouncer(pooler).await.map_err(|source| SqlError::Relay { member: name(), source })?;
-        let mut config = Config::new();
-        config.user("pgbouncer").dbname("pgbouncer");
+        let stream = relay.await.map_err(|source| SqlError::Relay { member: name(), source })?;
         let (client, connection) =
             config.connect_raw(stream, NoTls).await.map_err(|source| SqlError::Postgres { member: name(), source })?;
+        // Ends when the client is dropped; its errors show in the client's next query.
         tokio::spawn(connection);
         Ok(client)
     };

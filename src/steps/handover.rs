@@ -86,6 +86,13 @@ pub enum HandOverError {
     },
 }
 
+impl HandOverError {
+    /// Whether Patroni began the change and it did not come about: asked again in a moment, it may. The leader is still the same.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Patroni(PatroniError::Rejected { status: FAILED, .. }))
+    }
+}
+
 fn transactions(count: usize) -> String {
     if count == 1 { "one transaction".to_owned() } else { format!("{count} transactions") }
 }
@@ -125,7 +132,7 @@ pub async fn planned(
         let held = hold.resume().await;
         match changed {
             Ok(()) => return Ok(Some(held?)),
-            Err(HandOverError::Patroni(PatroniError::Rejected { status: FAILED, .. })) if tries < TRIES => {
+            Err(error) if tries < TRIES && error.may_pass() => {
                 held?;
                 tokio::time::sleep(AGAIN).await;
             }
@@ -221,7 +228,7 @@ const TRIES: usize = 4;
 /// Pause before it is asked again. A member whose container was replaced has another address, and its leader may not reach it
 /// for a few seconds more: Docker's DNS and the overlay's neighbour tables take that long.
 const AGAIN: Duration = Duration::from_secs(3);
-/// HTTP status with which Patroni says that a switchover was begun and did not come about. The leader is still the same.
+/// HTTP status with which Patroni says so.
 const FAILED: u16 = 503;
 
 /// Asks Patroni to make `candidate` the leader in the place of `leader`, which may be empty in an unplanned change.
@@ -235,7 +242,7 @@ pub async fn hand_over(world: World<'_>, leader: &str, candidate: &str, occasion
         let first = ask(world, candidate, leader, candidate, occasion).await;
         match first {
             Ok(()) => return Ok(()),
-            Err(HandOverError::Patroni(PatroniError::Rejected { status: FAILED, .. })) if tries < TRIES => {
+            Err(error) if tries < TRIES && error.may_pass() => {
                 tokio::time::sleep(AGAIN).await;
             }
             Err(HandOverError::Patroni(PatroniError::Rejected { .. })) => return first,

@@ -112,7 +112,7 @@ impl Pooler {
         }
     }
 
-    /// By the console where it is free, and by the watchdog in any case: a console that waits for PAUSE takes nothing else.
+    /// By the watchdog, since a console that waits for PAUSE takes nothing else; the console then tells that it is so.
     async fn resume(&mut self) -> Result<(), PauseError> {
         let stuck = |reason: String| PauseError::Stuck { pooler: self.name.clone(), reason };
         self.watchdog.write_all(b"\n").await.map_err(|e| stuck(one_line(&e)))?;

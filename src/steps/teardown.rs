@@ -16,6 +16,7 @@ use super::objects::unless_gone;
 use super::swarm::refused;
 use super::{StepError, World};
 use crate::consent::Consent;
+use crate::remote::container::STACK_LABEL;
 use crate::remote::fleet::Link;
 use crate::templates::artifacts::LABEL_CLUSTER;
 
@@ -150,7 +151,7 @@ async fn volumes_of(world: World<'_>, link: &Link) -> Result<Vec<Volume>, StepEr
 
 /// `docker stack deploy` labels services and containers with the stack's name.
 fn of_stack(world: World<'_>) -> HashMap<String, Vec<String>> {
-    HashMap::from([("label".to_owned(), vec![format!("com.docker.stack.namespace={}", world.topology.name)])])
+    HashMap::from([("label".to_owned(), vec![format!("{STACK_LABEL}={}", world.topology.name)])])
 }
 
 fn of_cluster(world: World<'_>) -> HashMap<String, Vec<String>> {
