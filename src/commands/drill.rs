@@ -162,6 +162,8 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
         interrupt: &context.interrupt,
         consent: &consent,
     };
+    let name = if let [name] = names[..] { name.to_owned() } else { format!("{} scenarios", names.len()) };
+    let report = |runs: Vec<Run>| DrillReport::new(name.clone(), seed, started_at, versions.clone(), runs);
     let mut runs: Vec<Run> = Vec::new();
     let mut ended = None;
     'all: for number in 1..=args.repeat {
@@ -180,11 +182,11 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
                 }
             }
             // What was proved so far stays, whatever comes.
-            write(&folder, &report(&names, seed, started_at, &versions, runs.clone()))?;
+            write(&folder, &report(runs.clone()))?;
         }
     }
     lock.release().await;
-    let report = report(&names, seed, started_at, &versions, runs);
+    let report = report(runs);
     context.ui.note(format!("records and report: {}", folder.display()));
     if let Some(error) = ended {
         if !report.runs.is_empty() {
@@ -193,17 +195,6 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
         return Err(error.into());
     }
     show(context, &report, args.html.as_ref())
-}
-
-fn report(
-    names: &[&str],
-    seed: u64,
-    started_at: jiff::Timestamp,
-    versions: &BTreeMap<String, String>,
-    runs: Vec<Run>,
-) -> DrillReport {
-    let name = if names.len() == 1 { names[0].to_owned() } else { format!("{} scenarios", names.len()) };
-    DrillReport::new(name, seed, started_at, versions.clone(), runs)
 }
 
 fn write(folder: &std::path::Path, report: &DrillReport) -> Result<(), CommandError> {

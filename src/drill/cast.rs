@@ -67,11 +67,10 @@ pub async fn prepare(world: World<'_>, casting: Casting, leader: &str) -> Result
 fn clients(keys: &BTreeMap<GroupId, Vec<i32>>, hit: GroupId, count: usize) -> Vec<ClientSpec> {
     let mut clients = Vec::new();
     for (group, keys) in keys {
-        // The coordinators hold no rows of their own: hit, all groups are hit alike.
-        let all_alike = !keys_of(hit, *group);
         let share = if *group == hit {
             count
-        } else if all_alike {
+        } else if hit.is_coordinator() {
+            // The coordinators hold no rows of their own: hit, all groups are hit alike.
             count.div_ceil(3).max(OTHERS)
         } else {
             OTHERS
@@ -90,18 +89,17 @@ fn clients(keys: &BTreeMap<GroupId, Vec<i32>>, hit: GroupId, count: usize) -> Ve
     clients
 }
 
-/// Whether a fault of `hit` leaves `group` alone.
-fn keys_of(hit: GroupId, group: GroupId) -> bool {
-    !hit.is_coordinator() && hit != group
-}
-
 /// Keys by the group that holds their rows.
 async fn placed(world: World<'_>, leader: &str) -> Result<BTreeMap<GroupId, Vec<i32>>, DrillError> {
-    const SQL: &str = "select k::int4, p.groupid::int4 from generate_series(1, 96) k \
-         join pg_dist_placement p on p.shardid = get_shard_id_for_distribution_column('drill_log'::regclass, k::int4)";
+    let sql = format!(
+        "select k::int4, p.groupid::int4 from generate_series({}, {}) k \
+         join pg_dist_placement p on p.shardid = get_shard_id_for_distribution_column('drill_log'::regclass, k::int4)",
+        KEYS.start(),
+        KEYS.end()
+    );
     let (container, client) = connect(world, leader).await?;
     let mut keys: BTreeMap<GroupId, Vec<i32>> = BTreeMap::new();
-    for row in sql::rows(&container, &client, SQL, QUERY).await? {
+    for row in sql::rows(&container, &client, &sql, QUERY).await? {
         let group = GroupId(u32::try_from(row.get::<_, i32>(1)).unwrap_or_default());
         keys.entry(group).or_default().push(row.get(0));
     }

@@ -76,18 +76,13 @@ async fn of(world: World<'_>, name: &str, epoch: Epoch) -> Vec<Event> {
 fn event(name: &str, line: &str, epoch: Epoch) -> Option<Event> {
     let (stamp, words) = line.split_once(' ')?;
     let at_ms = epoch.place(stamp)?;
-    let (source, text) = if name.starts_with("guard-") {
+    let (source, text, worth) = if name.starts_with("guard-") {
         // Its own time stamp is the first word.
-        let words = words.split_once(' ')?.1;
-        (format!("guard {name}"), words)
+        let text = words.split_once(' ')?.1;
+        (format!("guard {name}"), text, !ROUTINE.iter().any(|routine| text.starts_with(routine)))
     } else {
-        let words = words.split_once("INFO: ").map_or(words, |(_, words)| words);
-        (format!("patroni {name}"), words)
-    };
-    let worth = if name.starts_with("guard-") {
-        !ROUTINE.iter().any(|routine| text.starts_with(routine))
-    } else {
-        PATRONI.iter().any(|known| text.contains(known))
+        let text = words.split_once("INFO: ").map_or(words, |(_, words)| words);
+        (format!("patroni {name}"), text, PATRONI.iter().any(|known| text.contains(known)))
     };
     worth.then(|| Event { at_ms, source, text: text.trim().to_owned() })
 }
