@@ -304,10 +304,17 @@ fn bring_together(lab: &Lab) -> String {
         // The lab's proxies are on its first two hosts, as is said in their names.
         if ["host1", "host2"].contains(&host.as_str()) {
             let keepalived = holder.replace("host", "keepalived-");
+            let before = started_at(lab, &keepalived);
+            assert!(before.is_some(), "{keepalived} is running");
             lab.ctl(&["exec", &keepalived, "--", "sh", "-c", "kill -TERM 1"]);
             eventually("the VIP on the leader's host", RECOVERY, || match vip_at(lab) {
                 Some(holder) if holder == host => Ok(()),
                 holder => Err(format!("{holder:?}")),
+            });
+            // Swarm may take a moment to see that it has ended: until then nothing looks amiss.
+            eventually("a new keepalived", RECOVERY, || match started_at(lab, &keepalived) {
+                Some(now) if Some(&now) != before.as_ref() => Ok(()),
+                now => Err(format!("started at {now:?}, before at {before:?}")),
             });
         } else {
             lab.ctl(&["switchover", "--coordinator", "--yes"]).ok();
@@ -318,6 +325,12 @@ fn bring_together(lab: &Lab) -> String {
         });
     }
     panic!("VIP and leader do not come together");
+}
+
+/// When the first process of a service's container was started, in the kernel's ticks; none while no container runs.
+fn started_at(lab: &Lab, service: &str) -> Option<String> {
+    let run = lab.ctl(&["exec", service, "--", "cut", "-d", " ", "-f", "22", "/proc/1/stat"]);
+    (run.status == 0).then(|| run.stdout.trim().to_owned())
 }
 
 fn leader_of(lab: &Lab, group: &str) -> String {
