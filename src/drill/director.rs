@@ -32,7 +32,7 @@ use crate::topology::{GroupId, HostName, LossLimit, Topology};
 /// Swarm's restarts.
 const WHOLE: Duration = Duration::from_secs(180);
 /// How long clients may take to begin.
-const BEGIN: Duration = Duration::from_secs(15);
+const BEGIN: Duration = Duration::from_secs(30);
 /// Undisturbed writing before the fault.
 const CALM: Duration = Duration::from_secs(2);
 /// How long clients may be turned away before the next act goes on without them.
