@@ -2,11 +2,10 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::failover::FailoverError;
-use crate::observe::model::GroupState;
-use crate::observe::{Observed, Probe, Scope, observe};
+use crate::failover;
+use crate::observe::{Observed, Scope, observe};
 use crate::plan::diff::differences;
-use crate::plan::{self, Condition, Plan, PlanReport, Refused};
+use crate::plan::{self, Plan, PlanReport, Refused};
 use crate::remote::fleet::Fleet;
 use crate::remote::ssh::SshError;
 use crate::steps::World;
@@ -53,23 +52,13 @@ impl Session {
         observe(&self.topology, &self.fleet, scope).await
     }
 
-    /// A group's state in etcd.
-    pub async fn group(&self, group: GroupId) -> Result<GroupState, FailoverError> {
-        let observed = self.observe(Scope::of_conditions(&[Condition::Leader { group }])).await;
-        let blind = |reason: String| FailoverError::Blind { group: group.to_string(), reason };
-        match observed.patroni {
-            Probe::Known(mut groups) => groups.remove(&group).ok_or_else(|| blind("etcd has no keys of it".into())),
-            Probe::Failed(error) => Err(blind(error.to_string())),
-        }
-    }
-
     /// The name of a group's leader.
     pub async fn leader(&self, group: GroupId) -> Result<String, CommandError> {
         if self.topology.group(group).is_none() {
             let error = CommandError::new(Exit::Usage, format!("the topology has no {group}"));
             return Err(error.hint("`pgclusterctl topology show` lists the groups"));
         }
-        let leader = self.group(group).await?.leader;
+        let leader = failover::state(self.world(), group).await?.leader;
         if leader.is_empty() {
             let error = CommandError::new(Exit::Unhealthy, format!("{group} has no leader now"));
             return Err(error.hint("`pgclusterctl status` shows why; name a member with --member"));

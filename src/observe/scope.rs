@@ -49,6 +49,7 @@ impl Scope {
                 | Condition::Initialized { .. }
                 | Condition::Member { .. }
                 | Condition::Synchronous { .. }
+                | Condition::Candidate { .. }
                 | Condition::Dynamic { .. } => scope.patroni = true,
                 Condition::Registered { .. } => {
                     scope.patroni = true;
