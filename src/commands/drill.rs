@@ -142,7 +142,7 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
     let _guard = context.interrupt.guard();
     let manager = session.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &topology.name, "drill", |text| context.ui.note(text)).await?;
-    let Session { topology, artifacts, fleet } = session;
+    let Session { topology, artifacts, fleet, .. } = session;
     let versions = versions(&topology);
     let mut director = Director {
         topology: &topology,

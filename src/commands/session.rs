@@ -1,6 +1,6 @@
 //! What most commands begin with: the topology, its artifacts, connections to the hosts.
 
-use crate::context::Context;
+use crate::context::{Context, Interrupt};
 use crate::error::{CommandError, Exit};
 use crate::failover;
 use crate::observe::{Observed, Scope, observe};
@@ -21,6 +21,7 @@ pub struct Session {
     pub artifacts: Artifacts,
     /// Connections to its hosts; a host that does not answer is a value in it.
     pub fleet: Fleet,
+    interrupt: Interrupt,
 }
 
 impl Session {
@@ -32,7 +33,7 @@ impl Session {
         if learn_host_keys(context, &topology, &fleet)? {
             fleet = Fleet::connect(&topology).await;
         }
-        Ok(Self { topology, artifacts, fleet })
+        Ok(Self { topology, artifacts, fleet, interrupt: context.interrupt.clone() })
     }
 
     /// Like [`Session::open`], and all hosts must answer.
@@ -44,7 +45,7 @@ impl Session {
 
     /// What steps work with.
     pub fn world(&self) -> World<'_> {
-        World { topology: &self.topology, artifacts: &self.artifacts, fleet: &self.fleet }
+        World { topology: &self.topology, artifacts: &self.artifacts, fleet: &self.fleet, interrupt: &self.interrupt }
     }
 
     /// Looks at the cluster.

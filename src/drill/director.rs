@@ -99,7 +99,7 @@ impl Notes {
 
 impl Director<'_> {
     fn world(&self) -> World<'_> {
-        World { topology: self.topology, artifacts: self.artifacts, fleet: &self.fleet }
+        World { topology: self.topology, artifacts: self.artifacts, fleet: &self.fleet, interrupt: self.interrupt }
     }
 
     async fn observe(&self) -> Observed {
