@@ -5,6 +5,7 @@
 
 mod client;
 mod harness;
+mod pause;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -71,6 +72,7 @@ fn scenario(shards: u32) {
     step("status and health", || healthy(&lab, shards));
     step("passwords are where they belong", || no_password_leaks(&lab, &password));
 
+    step("switchover beside a transaction that does not end", || pause::three_operators(&lab, &runtime, &write));
     let groups: Vec<Vec<String>> = groups(shards);
     for verb in ["switchover", "failover"] {
         for group in &groups {
