@@ -103,7 +103,7 @@ impl Director<'_> {
     }
 
     async fn observe(&self) -> Observed {
-        observe(self.topology, &self.fleet, Scope::all()).await
+        observe(self.topology, &self.fleet, Scope { guards: false, ..Scope::all() }).await
     }
 
     /// Runs a scenario once.
