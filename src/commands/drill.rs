@@ -197,9 +197,13 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
 
 /// A run in one line.
 fn outcome(run: &Run) -> String {
-    let outage = run.outage.map_or("no outage".to_owned(), |outage| format!("outage {:.2} s", outage.as_secs_f64()));
     let result = if run.passed { "passed".to_owned() } else { format!("FAILED: {}", run.reasons.join("; ")) };
-    std::iter::once(format!("{result}, {outage}")).chain(run.remarks.iter().cloned()).collect::<Vec<_>>().join("; ")
+    let outage = match run.outage {
+        _ if !run.remarks.is_empty() => run.remarks.join("; "),
+        Some(outage) => format!("outage {:.2} s", outage.as_secs_f64()),
+        None => "no outage".to_owned(),
+    };
+    format!("{result}, {outage}")
 }
 
 fn write(folder: &std::path::Path, report: &DrillReport) -> Result<(), CommandError> {
