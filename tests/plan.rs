@@ -78,6 +78,7 @@ fn prepared(topology: &Topology) -> Observed {
         leaders: BTreeMap::new(),
         citus: Probe::Known(CitusFacts::default()),
         proxies: BTreeMap::new(),
+        guards: BTreeMap::new(),
     }
 }
 

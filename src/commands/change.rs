@@ -5,9 +5,9 @@ use super::session::Session;
 use crate::context::Context;
 use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
-use crate::failover::{self, Change, FailoverError};
+use crate::failover::{self, Change};
 use crate::output::{Report, Step, Ui, table};
-use crate::plan::candidate::{Occasion, choose};
+use crate::plan::candidate::Occasion;
 use crate::steps::handover::Patience;
 
 /// Changes the leader of a group.
@@ -25,9 +25,7 @@ pub async fn run(
         let error = CommandError::new(Exit::Usage, format!("the topology has no {id}"));
         return Err(error.hint("`pgclusterctl topology show` lists the groups"));
     };
-    let state = session.group(id).await?;
-    let lag = topology.failover.maximum_lag_on_failover;
-    let candidate = choose(group, &state, occasion, lag, to).map_err(FailoverError::from)?;
+    let (state, candidate) = failover::candidate(session.world(), group, occasion, to, &context.ui).await?;
 
     let verb = if occasion == Occasion::Planned { "switchover" } else { "failover" };
     let from = if state.leader.is_empty() { "no leader" } else { &state.leader };

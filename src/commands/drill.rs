@@ -9,7 +9,7 @@ use crate::cli::Format;
 use crate::context::Context;
 use crate::drill::director::Director;
 use crate::drill::fault;
-use crate::drill::report::{DrillReport, Run};
+use crate::drill::report::{DrillReport, Run, SCHEMA_VERSION};
 use crate::drill::scenario::{self, Scenario};
 use crate::drill::workload::Target;
 use crate::engine::Lock;
@@ -43,7 +43,7 @@ pub struct RunArgs {
     /// A set of scenarios.
     #[arg(long, value_name = "SET", conflicts_with = "names")]
     pub set: Option<Set>,
-    /// How often each is run.
+    /// How often each is run. A promised outage is judged by the 95th percentile: of 20 runs one may take longer, of fewer none.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeat: u32,
     /// Clients that write to the group that is hit; a few more write to every other.
@@ -89,7 +89,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
             let shown = args.file.display();
             let refused = |reason: String| CommandError::new(Exit::Usage, format!("{shown} is no report of a drill: {reason}"));
             let text = std::fs::read_to_string(&args.file).map_err(|e| refused(e.to_string()))?;
-            let report: DrillReport = serde_json::from_str(&text).map_err(|e| refused(e.to_string()))?;
+            let report = read(&text).map_err(refused)?;
             show(context, &report, args.html.as_ref())
         }
         Command::Heal => {
@@ -142,7 +142,7 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
     let _guard = context.interrupt.guard();
     let manager = session.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &topology.name, "drill", |text| context.ui.note(text)).await?;
-    let Session { topology, artifacts, fleet } = session;
+    let Session { topology, artifacts, fleet, .. } = session;
     let versions = versions(&topology);
     let mut director = Director {
         topology: &topology,
@@ -171,9 +171,7 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
             let step = Step::start(&context.ui, format!("{} ({number} of {})", scenario.name, args.repeat));
             match director.run(scenario, number).await {
                 Ok(run) => {
-                    let outage = run.outage.map_or("no outage".to_owned(), |o| format!("outage {:.2} s", o.as_secs_f64()));
-                    let result = if run.passed { "passed".to_owned() } else { format!("FAILED: {}", run.reasons.join("; ")) };
-                    step.done(&format!("{result}, {outage}"));
+                    step.done(&outcome(&run));
                     runs.push(run);
                 }
                 Err(error) => {
@@ -197,10 +195,31 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
     show(context, &report, args.html.as_ref())
 }
 
+/// A run in one line.
+fn outcome(run: &Run) -> String {
+    let result = if run.passed { "passed".to_owned() } else { format!("FAILED: {}", run.reasons.join("; ")) };
+    let outage = match run.outage {
+        _ if !run.remarks.is_empty() => run.remarks.join("; "),
+        Some(outage) => format!("outage {:.2} s", outage.as_secs_f64()),
+        None => "no outage".to_owned(),
+    };
+    format!("{result}, {outage}")
+}
+
 fn write(folder: &std::path::Path, report: &DrillReport) -> Result<(), CommandError> {
     let path = folder.join("report.json");
     let text = serde_json::to_vec_pretty(report).map_err(|e| CommandError::new(Exit::Internal, e.to_string()))?;
     std::fs::write(&path, text).map_err(|e| CommandError::new(Exit::Usage, format!("{}: {e}", path.display())))
+}
+
+/// A report of another version may have other keys, so that is what is looked at first.
+fn read(text: &str) -> Result<DrillReport, String> {
+    let document: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    match document["schema_version"].as_u64() {
+        Some(version) if version == u64::from(SCHEMA_VERSION) => serde_json::from_value(document).map_err(|e| e.to_string()),
+        Some(version) => Err(format!("it is of version {version}, and this program reads version {SCHEMA_VERSION}")),
+        None => Err("it has no schema_version".into()),
+    }
 }
 
 fn show(context: &Context, report: &DrillReport, page: Option<&PathBuf>) -> Result<Exit, CommandError> {

@@ -1,12 +1,11 @@
 //! What most commands begin with: the topology, its artifacts, connections to the hosts.
 
-use crate::context::Context;
+use crate::context::{Context, Interrupt};
 use crate::error::{CommandError, Exit};
-use crate::failover::FailoverError;
-use crate::observe::model::GroupState;
-use crate::observe::{Observed, Probe, Scope, observe};
+use crate::failover;
+use crate::observe::{Observed, Scope, observe};
 use crate::plan::diff::differences;
-use crate::plan::{self, Condition, Plan, PlanReport, Refused};
+use crate::plan::{self, Plan, PlanReport, Refused};
 use crate::remote::fleet::Fleet;
 use crate::remote::ssh::SshError;
 use crate::steps::World;
@@ -22,6 +21,7 @@ pub struct Session {
     pub artifacts: Artifacts,
     /// Connections to its hosts; a host that does not answer is a value in it.
     pub fleet: Fleet,
+    interrupt: Interrupt,
 }
 
 impl Session {
@@ -33,7 +33,7 @@ impl Session {
         if learn_host_keys(context, &topology, &fleet)? {
             fleet = Fleet::connect(&topology).await;
         }
-        Ok(Self { topology, artifacts, fleet })
+        Ok(Self { topology, artifacts, fleet, interrupt: context.interrupt.clone() })
     }
 
     /// Like [`Session::open`], and all hosts must answer.
@@ -45,22 +45,12 @@ impl Session {
 
     /// What steps work with.
     pub fn world(&self) -> World<'_> {
-        World { topology: &self.topology, artifacts: &self.artifacts, fleet: &self.fleet }
+        World { topology: &self.topology, artifacts: &self.artifacts, fleet: &self.fleet, interrupt: &self.interrupt }
     }
 
     /// Looks at the cluster.
     pub async fn observe(&self, scope: Scope) -> Observed {
         observe(&self.topology, &self.fleet, scope).await
-    }
-
-    /// A group's state in etcd.
-    pub async fn group(&self, group: GroupId) -> Result<GroupState, FailoverError> {
-        let observed = self.observe(Scope::of_conditions(&[Condition::Leader { group }])).await;
-        let blind = |reason: String| FailoverError::Blind { group: group.to_string(), reason };
-        match observed.patroni {
-            Probe::Known(mut groups) => groups.remove(&group).ok_or_else(|| blind("etcd has no keys of it".into())),
-            Probe::Failed(error) => Err(blind(error.to_string())),
-        }
     }
 
     /// The name of a group's leader.
@@ -69,7 +59,7 @@ impl Session {
             let error = CommandError::new(Exit::Usage, format!("the topology has no {group}"));
             return Err(error.hint("`pgclusterctl topology show` lists the groups"));
         }
-        let leader = self.group(group).await?.leader;
+        let leader = failover::state(self.world(), group).await?.leader;
         if leader.is_empty() {
             let error = CommandError::new(Exit::Unhealthy, format!("{group} has no leader now"));
             return Err(error.hint("`pgclusterctl status` shows why; name a member with --member"));

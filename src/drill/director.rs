@@ -18,7 +18,7 @@ use crate::failover;
 use crate::lab;
 use crate::observe::{Observed, Scope, observe};
 use crate::output::Ui;
-use crate::plan::candidate::{Occasion, choose};
+use crate::plan::candidate::Occasion;
 use crate::plan::condition::missing;
 use crate::plan::planner::health_conditions;
 use crate::quantity::whole_millis;
@@ -99,11 +99,11 @@ impl Notes {
 
 impl Director<'_> {
     fn world(&self) -> World<'_> {
-        World { topology: self.topology, artifacts: self.artifacts, fleet: &self.fleet }
+        World { topology: self.topology, artifacts: self.artifacts, fleet: &self.fleet, interrupt: self.interrupt }
     }
 
     async fn observe(&self) -> Observed {
-        observe(self.topology, &self.fleet, Scope::all()).await
+        observe(self.topology, &self.fleet, Scope { guards: false, ..Scope::all() }).await
     }
 
     /// Runs a scenario once.
@@ -280,15 +280,13 @@ impl Director<'_> {
     }
 
     async fn switch(&self, group: GroupId) -> Result<failover::Change, DrillError> {
-        let observed = self.observe().await;
-        let nobody = || DrillError::NoTarget { what: format!("leader of {group}") };
-        let state = observed.patroni.known().and_then(|states| states.get(&group)).ok_or_else(nobody)?;
-        let spec = self.topology.group(group).ok_or_else(nobody)?;
-        let lag = self.topology.failover.maximum_lag_on_failover;
-        let candidate = choose(spec, state, Occasion::Planned, lag, None).map_err(failover::FailoverError::from)?;
-        let done =
-            failover::carry_out(self.world(), spec, state, &candidate, Occasion::Planned, Some(PATIENCE), self.consent).await?;
-        Ok(done)
+        let (planned, world) = (Occasion::Planned, self.world());
+        let spec = self.topology.group(group).ok_or_else(|| DrillError::NoTarget { what: group.to_string() })?;
+        let (state, candidate) = tokio::select! {
+            found = failover::candidate(world, spec, planned, None, self.ui) => found?,
+            () = self.interrupt.asked() => return Err(DrillError::Interrupted),
+        };
+        Ok(failover::carry_out(world, spec, &state, &candidate, planned, Some(PATIENCE), self.consent).await?)
     }
 
     async fn play(

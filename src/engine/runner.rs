@@ -64,6 +64,7 @@ impl Failure for RunError {
     fn exit(&self) -> Exit {
         match self {
             Self::Interrupted { .. } => Exit::Interrupted,
+            Self::Action { source, .. } if source.exit() == Exit::Interrupted => Exit::Interrupted,
             _ => Exit::Partial,
         }
     }

@@ -54,6 +54,7 @@ impl Failure for FailoverError {
             | Self::HandOver(HandOverError::Patroni(PatroniError::Rejected { .. }) | HandOverError::Blocked { .. }) => {
                 Exit::Refused
             }
+            Self::HandOver(HandOverError::Interrupted) => Exit::Interrupted,
             Self::HandOver(HandOverError::Unwritable { .. } | HandOverError::Pause(PauseError::Stuck { .. })) => {
                 Exit::Unhealthy
             }
@@ -75,6 +76,7 @@ impl Failure for FailoverError {
             Self::HandOver(HandOverError::Blocked { .. }) => {
                 "`--wait 5m` tries for longer, `--kill-after 30s` ends transactions that are older; or end them yourself"
             }
+            Self::HandOver(HandOverError::Interrupted) => return Vec::new(),
             Self::HandOver(HandOverError::Pause(_)) => {
                 "`--no-pause` changes the leader without holding clients back: each open transaction fails once"
             }

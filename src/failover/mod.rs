@@ -11,24 +11,28 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 pub use error::FailoverError;
-use probe::Probe;
+use probe::Measurement;
 
 use crate::consent::Consent;
 use crate::observe::model::GroupState;
-use crate::observe::{Scope, observe};
+use crate::observe::{Probe, Scope, observe};
+use crate::output::{Step, Ui};
 use crate::plan::Condition;
-use crate::plan::candidate::{Candidate, Occasion};
+use crate::plan::candidate::{Candidate, Occasion, choose};
 use crate::plan::condition::missing;
 use crate::plan::planner::group_conditions;
 use crate::quantity::whole_millis;
 use crate::steps::World;
 use crate::steps::handover::{self, Patience, hand_over};
+use crate::topology::GroupId;
 use crate::topology::model::Group;
 
 /// How long a new leader may take. Patroni itself gives up a switchover after about half of that.
 const LEADER: Duration = Duration::from_secs(60);
 /// How long the group may take to be whole again: the old leader is rewound or copied anew.
 const WHOLE: Duration = Duration::from_secs(120);
+/// How long a planned change waits for a standby: Patroni names one within a few rounds after it streams again.
+const IN_SYNC: Duration = Duration::from_secs(30);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -58,6 +62,43 @@ pub struct Change {
     pub took_ms: u64,
 }
 
+/// A group's state in etcd.
+pub async fn state(world: World<'_>, group: GroupId) -> Result<GroupState, FailoverError> {
+    let observed = observe(world.topology, world.fleet, Scope::of_conditions(&[Condition::Leader { group }])).await;
+    let blind = |reason: String| FailoverError::Blind { group: group.to_string(), reason };
+    match observed.patroni {
+        Probe::Known(mut groups) => groups.remove(&group).ok_or_else(|| blind("etcd has no keys of it".into())),
+        Probe::Failed(error) => Err(blind(error.to_string())),
+    }
+}
+
+/// Who takes over, and from which state. For a planned change a standby is waited for that is not in sync yet; meanwhile nothing
+/// is touched, so this may be dropped at any moment.
+pub async fn candidate(
+    world: World<'_>,
+    group: &Group,
+    occasion: Occasion,
+    to: Option<&str>,
+    ui: &Ui,
+) -> Result<(GroupState, Candidate), FailoverError> {
+    let started = Instant::now();
+    let lag = world.topology.failover.maximum_lag_on_failover;
+    let mut waiting = None;
+    loop {
+        let state = state(world, group.id).await?;
+        let none = match choose(group, &state, occasion, lag, to) {
+            Ok(candidate) => return Ok((state, candidate)),
+            Err(none) => none,
+        };
+        if occasion != Occasion::Planned || !none.may_pass() || started.elapsed() > IN_SYNC {
+            return Err(none.into());
+        }
+        let step = || Step::start(ui, format!("waiting up to {} s for a standby: {none}", IN_SYNC.as_secs()));
+        waiting.get_or_insert_with(step).at(&none.to_string());
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Asks Patroni to make the candidate the leader, and sees it through until the group is whole. With `pause` clients are held
 /// back meanwhile.
 pub async fn carry_out(
@@ -72,7 +113,8 @@ pub async fn carry_out(
     // Shard groups need no pause, see `handover`.
     let pause = pause.filter(|_| group.id.is_coordinator());
     // Where clients are held back, that is the outage; a probe would only take time from what they wait for.
-    let probe = if pause.is_some() { None } else { Some(Probe::start(world, &state.leader, &candidate.member).await) };
+    let measurement =
+        if pause.is_some() { None } else { Some(Measurement::start(world, &state.leader, &candidate.member).await) };
     let requested = Instant::now();
     let held = match pause {
         Some(patience) => handover::planned(world, group, &state.leader, &candidate.member, patience).await?,
@@ -83,8 +125,8 @@ pub async fn carry_out(
     };
     let until_led = [Condition::Leader { group: group.id }];
     wait(world, group, &until_led, LEADER).await?;
-    let outage = match probe {
-        Some(probe) => probe.finish(requested).await,
+    let outage = match measurement {
+        Some(measurement) => measurement.finish(requested).await,
         None => held.unwrap_or_default(),
     };
     wait(world, group, &group_conditions(world.topology, group), WHOLE).await?;

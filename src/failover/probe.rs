@@ -22,12 +22,12 @@ const WRITABLE: &str = "select not pg_is_in_recovery()";
 
 /// A measurement that runs.
 #[derive(Debug)]
-pub struct Probe {
+pub struct Measurement {
     old: Option<JoinHandle<Option<Instant>>>,
     new: Option<JoinHandle<Option<Instant>>>,
 }
 
-impl Probe {
+impl Measurement {
     /// Starts to ask both; a member that cannot be asked is left out.
     pub async fn start(world: World<'_>, old: &str, new: &str) -> Self {
         let (old, new) = tokio::join!(connect(world, old), connect(world, new));

@@ -17,9 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use super::error::GuardError;
-
-/// Without a good sample for so long the guard is blind.
-const BLIND: Duration = Duration::from_secs(3);
+use crate::topology::timing::GUARD_BLIND as BLIND;
 
 /// All counters; cloned handles share them.
 #[derive(Debug, Clone, Default)]

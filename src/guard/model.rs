@@ -3,11 +3,13 @@
 //!
 //! Time is true time in microseconds; every actor has a clock of its own that runs up to 1 % fast or slow. What happens is a
 //! queue of events, so a run is a pure function of its seed and its schedule. [`patroni`] says what a leader may do and when it
-//! steps down, [`etcd`] what is kept and who may ask, [`guards`] how guards look and act, [`schedule`] what goes wrong.
+//! steps down, [`etcd`] what is kept and who may ask, [`guards`] how guards look and act, [`deaths`] what Docker tells them and how
+//! they prove it, [`schedule`] what goes wrong.
 //!
 //! Two things are watched. [`Violation::Early`]: a lease is revoked although its holder has not begun to step down; that is
 //! the guard's own promise. [`Violation::Both`]: two processes acknowledge commits, which no user ever forgives.
 
+mod deaths;
 mod etcd;
 mod guards;
 mod patroni;
@@ -137,6 +139,8 @@ struct World {
     slow: bool,
     etcd: Etcd,
     processes: Vec<Process>,
+    /// Whether the Docker daemon of a host is there.
+    docker: [bool; HOSTS],
     guards: Vec<Guard>,
     setup: Setup,
     outcome: Outcome,
@@ -162,6 +166,7 @@ fn run(setup: Setup, schedule: Vec<(At, Action)>) -> Outcome {
         slow: false,
         etcd,
         processes,
+        docker: [true; HOSTS],
         guards,
         setup,
         outcome: Outcome::default(),

@@ -83,6 +83,11 @@ pub fn has_no_quorum(look: &Look<'_>) -> bool {
     quorum(look).iter().any(|finding| finding.verdict == super::Verdict::Fail)
 }
 
+/// What follows from [`quorum`] names this.
+pub fn quorum_root() -> String {
+    format!("etcd-quorum {ETCD}")
+}
+
 /// A member's own answer.
 pub fn facts<'a>(look: &Look<'a>, member: &EtcdMember) -> Option<&'a EtcdFacts> {
     look.observed.etcd.get(&member.name)?.known()
@@ -93,7 +98,7 @@ fn each(look: &Look<'_>, judge: impl Fn(&EtcdMember, &EtcdFacts) -> Finding) -> 
         Some(facts) => judge(member, facts),
         None => {
             let reason = look.observed.etcd.get(&member.name).and_then(|p| p.failed()).map_or("was not asked", |e| &e.reason);
-            let root = look.lost_with([&member.host]).unwrap_or_else(|| format!("etcd-quorum {ETCD}"));
+            let root = look.lost_with([&member.host]).unwrap_or_else(quorum_root);
             Finding::warn(&member.name, format!("unknown: {reason}"), format!("bring {} back", member.name))
                 .following(Some(root))
         }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::{Finding, Verdict};
 use crate::observe::model::{
-    CitusFacts, CitusNode, EtcdFacts, GroupState, HostFacts, LeaderFacts, ManagerFacts, MemberState, NodeFacts, Observed,
-    Probe, ProxyFacts, ServiceFacts, SlotFacts, StandbyFacts, SwarmFacts, SwarmMembership,
+    CitusFacts, CitusNode, EtcdFacts, GroupState, GuardFacts, HostFacts, LeaderFacts, ManagerFacts, MemberState, NodeFacts,
+    Observed, Probe, ProxyFacts, ServiceFacts, SlotFacts, StandbyFacts, SwarmFacts, SwarmMembership,
 };
 use crate::templates::artifacts::LABEL_HOST;
 use crate::topology::model::{Group, Host, Replication};
@@ -35,6 +35,9 @@ count = 3
 hosts = ["host1", "host2"]
 "#;
 
+/// A guard that sees and hears.
+const WATCHES: GuardFacts = GuardFacts { last_look_ms: Some(120), hears_docker: true };
+
 /// The default cluster on three hosts, as it looks when all is well: etcd-2 leads, every first member leads its group.
 pub fn healthy() -> (Topology, Observed) {
     let (topology, _) = resolve::parse(FILE, Path::new("topology.toml")).expect("the fixture is valid");
@@ -54,6 +57,7 @@ pub fn healthy() -> (Topology, Observed) {
             .iter()
             .map(|p| (member(&format!("haproxy-{}", p.ordinal)), Probe::Known(proxy_facts(&topology, p.ordinal == 1))))
             .collect(),
+        guards: topology.guards().into_iter().map(|g| (g.name, Probe::Known(WATCHES))).collect(),
     };
     (topology, observed)
 }
@@ -73,6 +77,7 @@ pub fn blind(topology: &Topology) -> Observed {
             .iter()
             .map(|p| (member(&format!("haproxy-{}", p.ordinal)), Probe::fail(format!("haproxy-{}", p.ordinal), why)))
             .collect(),
+        guards: topology.guards().into_iter().map(|g| (g.name.clone(), Probe::fail(g.name.as_str(), why))).collect(),
     }
 }
 
@@ -96,6 +101,9 @@ pub fn lose_host(topology: &Topology, observed: &mut Observed, name: &str) {
     for p in topology.proxies.iter().filter(|p| p.host == gone) {
         let haproxy = format!("haproxy-{}", p.ordinal);
         observed.proxies.insert(member(&haproxy), Probe::fail(haproxy, format!("{gone} does not answer")));
+    }
+    for g in topology.guards().into_iter().filter(|g| g.host == gone) {
+        observed.guards.insert(g.name.clone(), Probe::fail(g.name.as_str(), format!("{gone} does not answer")));
     }
     let swarm = known(&mut observed.swarm);
     let node = swarm.nodes.get_mut(&format!("node-{name}")).expect("a node");

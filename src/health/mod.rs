@@ -7,6 +7,7 @@ mod citus;
 mod condition;
 pub mod etcd;
 mod group;
+mod guard;
 pub mod host;
 pub mod look;
 mod placement;
@@ -39,7 +40,7 @@ pub struct Check {
     run: fn(&Look<'_>) -> Vec<Finding>,
 }
 
-/// Every check, in the order in which a cluster stands: hosts, Swarm, etcd, Patroni, PostgreSQL, Citus, proxies.
+/// Every check, in the order in which a cluster stands: hosts, Swarm, etcd, Patroni, PostgreSQL, Citus, proxies, guards.
 pub const CHECKS: &[Check] = &[
     Check { id: "host", promise: "every host answers over SSH, and its Docker daemon too", run: host::answers },
     Check { id: "clock", promise: "the hosts' clocks agree", run: host::clock },
@@ -71,6 +72,7 @@ pub const CHECKS: &[Check] = &[
     Check { id: "citus-metadata", promise: "every Citus node has synchronised metadata", run: citus::metadata },
     Check { id: "proxy", promise: "every HAProxy answers and has servers in each backend", run: proxy::backends },
     Check { id: "vip", promise: "exactly one proxy host holds the virtual address", run: proxy::vip },
+    Check { id: "guard", promise: "every lease guard watches etcd and its Docker daemon", run: guard::watches },
     Check {
         id: "etcd-placement",
         promise: "etcd's leader is not on the coordinator leader's host",

@@ -82,6 +82,8 @@ pub struct Observed {
     pub citus: Probe<CitusFacts>,
     /// Each HAProxy by name.
     pub proxies: BTreeMap<MemberName, Probe<ProxyFacts>>,
+    /// Each lease guard by name; empty where they are switched off.
+    pub guards: BTreeMap<MemberName, Probe<GuardFacts>>,
 }
 
 impl Observed {
@@ -366,6 +368,15 @@ pub struct CitusNode {
     pub should_have_shards: bool,
     /// Shard placements on it.
     pub shards: u64,
+}
+
+/// A lease guard's word on its own watch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GuardFacts {
+    /// Age of its last good look at etcd, in milliseconds; `None` when it had none yet.
+    pub last_look_ms: Option<u64>,
+    /// Whether Docker's events come in.
+    pub hears_docker: bool,
 }
 
 /// A HAProxy with its keepalived.

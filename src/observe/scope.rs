@@ -21,12 +21,24 @@ pub struct Scope {
     pub citus: bool,
     /// HAProxy's view.
     pub proxies: bool,
+    /// What guards say of their watch.
+    pub guards: bool,
 }
 
 impl Scope {
     /// Everything, for `status` and `health`.
     pub fn all() -> Self {
-        Self { hosts: true, swarm: true, configs: false, etcd: true, patroni: true, leaders: true, citus: true, proxies: true }
+        Self {
+            hosts: true,
+            swarm: true,
+            configs: false,
+            etcd: true,
+            patroni: true,
+            leaders: true,
+            citus: true,
+            proxies: true,
+            guards: true,
+        }
     }
 
     /// What the planner of `up` reads. Proxies tell who holds the VIP.
@@ -49,6 +61,7 @@ impl Scope {
                 | Condition::Initialized { .. }
                 | Condition::Member { .. }
                 | Condition::Synchronous { .. }
+                | Condition::Candidate { .. }
                 | Condition::Dynamic { .. } => scope.patroni = true,
                 Condition::Registered { .. } => {
                     scope.patroni = true;

@@ -1,11 +1,12 @@
-//! A drill as JUnit XML, as CI systems read it: a suite for each scenario, a test case for each run.
+//! A drill as JUnit XML, as CI systems read it: a suite for each scenario, with a test case for each run and one for the promised
+//! outage, which only all runs together can keep or break.
 
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use crate::drill::millis;
-use crate::drill::report::{DrillReport, Event, Run};
+use crate::drill::report::{DrillReport, Event, Run, Summary};
 use crate::error::{Exit, Failure};
 use crate::quantity;
 
@@ -30,30 +31,50 @@ pub fn junit(report: &DrillReport) -> Result<String, JunitError> {
         suite.add_property(Property::new("seed", report.seed.to_string()));
         suite
             .add_properties(report.versions.iter().map(|(program, version)| Property::new(program.as_str(), version.as_str())));
-        suite.add_test_cases(report.runs_of(&summary.scenario).map(case));
+        suite.add_test_cases(report.runs_of(&summary.scenario).map(of_run));
+        suite.add_test_cases(summary.promised_outage.map(|promised| of_promise(summary, promised)));
         junit.add_test_suite(suite);
     }
     Ok(junit.to_string()?)
 }
 
-fn case(run: &Run) -> TestCase {
+fn of_run(run: &Run) -> TestCase {
     let status = if run.passed {
         TestCaseStatus::success()
     } else {
-        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        status.set_message(run.reasons.first().map_or("no reason was given", String::as_str));
-        status.set_description(run.reasons.join("\n"));
-        status
+        failure(run.reasons.first().map_or("no reason was given", String::as_str), &run.reasons.join("\n"))
     };
     let mut case = TestCase::new(format!("run {}", run.number), status);
     case.set_classname(format!("drill.{}", run.scenario)).set_time(run.took);
-    let property = |name: &str, value: Option<Duration>| value.map(|value| Property::new(name, millis::of(value).to_string()));
-    case.add_properties(property("outage_ms", run.outage));
-    case.add_properties(property("redundancy_restored_ms", run.redundancy_restored));
+    case.add_properties(run.outage.map(|outage| duration("outage_ms", outage)));
+    case.add_properties(run.redundancy_restored.map(|restored| duration("redundancy_restored_ms", restored)));
     case.add_property(Property::new("lost", run.verdict.counts.lost.to_string()));
+    case.add_properties(run.remarks.iter().map(|remark| Property::new("remark", remark)));
     let line = |event: &Event| format!("{:>9}  {}: {}\n", quantity::millis(event.at_ms), event.source, event.text);
     case.set_system_out(run.events.iter().map(line).collect::<String>());
     case
+}
+
+fn of_promise(summary: &Summary, promised: Duration) -> TestCase {
+    let status = summary.broken_promise.as_ref().map_or_else(TestCaseStatus::success, |broken| failure(broken, broken));
+    let mut case = TestCase::new("promised outage", status);
+    case.set_classname(format!("drill.{}", summary.scenario));
+    case.add_property(duration("promised_outage_ms", promised));
+    let measured = summary.outage.map(|s| [duration("p50_ms", s.p50), duration("p95_ms", s.p95), duration("max_ms", s.max)]);
+    case.add_properties(measured.into_iter().flatten());
+    case.add_property(Property::new("exceeded", summary.exceeded.to_string()));
+    case
+}
+
+fn failure(message: &str, description: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_message(message);
+    status.set_description(description);
+    status
+}
+
+fn duration(name: &str, value: Duration) -> Property {
+    Property::new(name, millis::of(value).to_string())
 }
 
 #[cfg(test)]
@@ -65,12 +86,13 @@ mod tests {
     fn names_and_reasons_are_escaped() {
         let xml = junit(&fixture::report()).expect("XML");
         assert!(
-            xml.contains(r#"<testsuites name="a &lt;drill&gt; &amp; &quot;more&quot;" tests="3" skipped="0" failures="1""#),
+            xml.contains(r#"<testsuites name="a &lt;drill&gt; &amp; &quot;more&quot;" tests="5" skipped="0" failures="2""#),
             "{xml}"
         );
-        assert!(xml.contains(r#"<testsuite name="kill &lt;leader&gt;" tests="2""#), "{xml}");
+        assert!(xml.contains(r#"<testsuite name="kill &lt;leader&gt;" tests="3""#), "{xml}");
         assert!(xml.contains("acknowledged, and not on &lt;b&gt;"), "{xml}");
         assert!(xml.contains(r#"<property name="outage_ms" value="4000"/>"#), "{xml}");
+        assert!(xml.contains(r#"<failure message="the longest of 2 outages took 9.0 s"#), "{xml}");
         assert!(!xml.contains("<leader>") && !xml.contains('\u{1b}'), "{xml}");
     }
 }

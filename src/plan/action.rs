@@ -153,6 +153,11 @@ pub enum Condition {
         /// The group.
         group: GroupId,
     },
+    /// A member of the group can take over from its leader without losing anything.
+    Candidate {
+        /// The group.
+        group: GroupId,
+    },
     /// The group's dynamic configuration in etcd is the wanted one.
     Dynamic {
         /// The group.
@@ -211,6 +216,7 @@ impl Condition {
             Self::Leader { group }
             | Self::Initialized { group }
             | Self::Synchronous { group }
+            | Self::Candidate { group }
             | Self::Dynamic { group }
             | Self::Registered { group } => group.to_string(),
             Self::Running { service } | Self::Deployed { service, .. } => service.to_string(),
@@ -261,6 +267,7 @@ impl fmt::Display for Condition {
             Self::Initialized { group } => write!(f, "{group} is initialised"),
             Self::Member { member, .. } => write!(f, "{member} is up to date"),
             Self::Synchronous { group } => write!(f, "{group} has its synchronous standby"),
+            Self::Candidate { group } => write!(f, "{group} has a standby that can take over"),
             Self::Dynamic { group } => write!(f, "{group} has its Patroni settings"),
             Self::Registered { group } => write!(f, "{group} is registered in Citus"),
             Self::Running { service } => write!(f, "{service} runs"),

@@ -54,13 +54,68 @@ pub enum NoCandidate {
         member: String,
     },
     /// Nobody qualifies.
-    #[error("no member of {group} can become leader: {}", reasons.join("; "))]
+    #[error("no member of {group} can become leader: {}", list(unfit))]
     Nobody {
         /// The group.
         group: String,
-        /// One reason for each member that was looked at.
-        reasons: Vec<String>,
+        /// Each member that was looked at, and why it is none.
+        unfit: Vec<(String, Unfit)>,
     },
+}
+
+impl NoCandidate {
+    /// Whether it is likely to be otherwise in a moment, without anybody doing anything.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Nobody { unfit, .. } if unfit.iter().any(|(_, reason)| reason.may_pass()))
+    }
+}
+
+fn list(unfit: &[(String, Unfit)]) -> String {
+    unfit.iter().map(|(member, reason)| format!("{member} {reason}")).collect::<Vec<_>>().join("; ")
+}
+
+/// Why a member cannot take over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It has no key in etcd.
+    #[error("is not running")]
+    Gone,
+    /// It is starting, being copied, or behind the end of its timeline.
+    #[error("is {}", if state.is_empty() { "silent" } else { state })]
+    NotStreaming {
+        /// What it is, in Patroni's words; empty when it does not say.
+        state: String,
+    },
+    /// By its topology, or by hand.
+    #[error("is tagged nofailover")]
+    Tagged,
+    /// Commits do not wait for it.
+    #[error("is not synchronous{}: acknowledged writes may be missing there", instead(synchronous.as_deref()))]
+    NotSynchronous {
+        /// The standby that they wait for instead; Patroni keeps to it for as long as it is well.
+        synchronous: Option<String>,
+    },
+    /// Nobody waits for it, and it is too far behind.
+    #[error("lags by {lag_bytes} bytes, more than maximum_lag_on_failover ({maximum})")]
+    Lags {
+        /// WAL in bytes that the leader had and it had not.
+        lag_bytes: u64,
+        /// How much is allowed.
+        maximum: u64,
+    },
+}
+
+impl Unfit {
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::NotStreaming { .. } | Self::NotSynchronous { synchronous: None } | Self::Lags { .. } => true,
+            Self::Gone | Self::Tagged | Self::NotSynchronous { synchronous: Some(_) } => false,
+        }
+    }
+}
+
+fn instead(synchronous: Option<&str>) -> String {
+    synchronous.map_or_else(String::new, |other| format!(", {other} is"))
 }
 
 /// The best standby, or the one that was asked for if it qualifies.
@@ -88,36 +143,43 @@ pub fn choose(
     }
     let asked = names.into_iter().filter(|name| *name != state.leader && to.is_none_or(|to| to == *name));
     let mut fit = Vec::new();
-    let mut reasons = Vec::new();
+    let mut unfit = Vec::new();
     for name in asked {
         match qualify(group, state, name, occasion, maximum_lag) {
             Ok(candidate) => fit.push(candidate),
-            Err(reason) => reasons.push(format!("{name} {reason}")),
+            Err(reason) => unfit.push((name.to_owned(), reason)),
         }
     }
     // The sort is stable: equals stay in the order of the topology.
     fit.sort_by_key(|c| (!c.synchronous, c.lag_bytes));
-    fit.into_iter().next().ok_or(NoCandidate::Nobody { group: group.id.to_string(), reasons })
+    fit.into_iter().next().ok_or(NoCandidate::Nobody { group: group.id.to_string(), unfit })
 }
 
-fn qualify(group: &Group, state: &GroupState, name: &str, occasion: Occasion, maximum_lag: u64) -> Result<Candidate, String> {
-    let member = state.members.get(name).ok_or("is not running")?;
+fn qualify(group: &Group, state: &GroupState, name: &str, occasion: Occasion, maximum_lag: u64) -> Result<Candidate, Unfit> {
+    let member = state.members.get(name).ok_or(Unfit::Gone)?;
     if !is_up(member, state) {
-        return Err(format!("is {}", if member.state.is_empty() { "silent" } else { &member.state }));
+        return Err(Unfit::NotStreaming { state: member.state.clone() });
     }
     if member.tags.get("nofailover").is_some_and(|tag| tag == &serde_json::Value::Bool(true)) {
-        return Err("is tagged nofailover".into());
+        return Err(Unfit::Tagged);
     }
     let force = occasion == Occasion::Unplanned { force: true };
     let synchronous = state.sync_standbys.iter().any(|s| s == name);
     let lag_bytes = state.leader_lsn.saturating_sub(member.lsn);
     if group.replication != Replication::Async && !synchronous && !force {
-        return Err("is not synchronous: acknowledged writes may be missing there".into());
+        return Err(Unfit::NotSynchronous { synchronous: synchronous_standby(group, state) });
     }
     if group.replication == Replication::Async && lag_bytes > maximum_lag && !force {
-        return Err(format!("lags by {lag_bytes} bytes, more than maximum_lag_on_failover ({maximum_lag})"));
+        return Err(Unfit::Lags { lag_bytes, maximum: maximum_lag });
     }
     Ok(Candidate { member: name.to_owned(), synchronous, lag_bytes })
+}
+
+/// The one standby of a `sync` group, while it is up. With `quorum` Patroni takes every standby in as soon as it can.
+fn synchronous_standby(group: &Group, state: &GroupState) -> Option<String> {
+    let up = |name: &&String| state.members.get(*name).is_some_and(|member| is_up(member, state));
+    let standby = state.sync_standbys.iter().filter(|name| **name != state.leader).find(up)?;
+    (group.replication == Replication::Sync).then(|| standby.clone())
 }
 
 /// Streaming, or running without anybody to stream from.
@@ -171,6 +233,32 @@ mod tests {
         let ask = |occasion| choose(&group(Replication::Sync), &state, occasion, 0, Some("c"));
         assert!(matches!(ask(Occasion::Unplanned { force: false }), Err(NoCandidate::Nobody { .. })));
         assert_eq!(ask(Occasion::Unplanned { force: true }).map(|c| c.synchronous), Ok(false));
+    }
+
+    #[test]
+    fn only_what_changes_by_itself_may_pass() {
+        let ask = |replication, state: &GroupState, to| {
+            choose(&group(replication), state, Occasion::Planned, 0, to).expect_err("nobody can take over").may_pass()
+        };
+        assert!(ask(Replication::Sync, &state(&[]), None), "Patroni names a standby within a round or two");
+        assert!(ask(Replication::Quorum, &state(&["b"]), Some("c")), "it joins the quorum");
+        assert!(!ask(Replication::Sync, &state(&["b"]), Some("c")), "b stays the one");
+        let mut starting = state(&["b"]);
+        starting.members.get_mut("b").expect("a member").state = "starting".into();
+        assert!(ask(Replication::Sync, &starting, Some("b")));
+        assert!(ask(Replication::Sync, &starting, Some("c")), "b is not the one for long");
+        let mut gone = state(&["b"]);
+        gone.members.remove("b");
+        assert!(!ask(Replication::Sync, &gone, Some("b")), "who knows when it comes back");
+        assert!(!ask(Replication::Sync, &state(&[]), Some("a")));
+    }
+
+    #[test]
+    fn a_refusal_names_the_standby_that_is_synchronous() {
+        let refused = choose(&group(Replication::Sync), &state(&["b"]), Occasion::Planned, 0, Some("c"));
+        let words =
+            "no member of shard-1 can become leader: c is not synchronous, b is: acknowledged writes may be missing there";
+        assert_eq!(refused.expect_err("c is not synchronous").to_string(), words);
     }
 
     #[test]

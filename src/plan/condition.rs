@@ -1,6 +1,7 @@
 //! Whether a condition holds in what was seen; pure, so that waiting is a loop of looking and nothing else.
 
 use super::action::Condition;
+use super::candidate::{Occasion, choose};
 use super::dynamic;
 use crate::observe::model::{GroupState, Observed, Probe};
 use crate::templates::Artifacts;
@@ -20,6 +21,7 @@ pub fn unmet(condition: &Condition, topology: &Topology, artifacts: &Artifacts, 
         Condition::Initialized { group } => initialized(*group, observed),
         Condition::Member { member, group } => member_state(member, *group, observed),
         Condition::Synchronous { group } => synchronous(*group, observed),
+        Condition::Candidate { group } => candidate(*group, topology, observed),
         Condition::Dynamic { group } => dynamic_state(*group, artifacts, observed),
         Condition::Registered { group } => registered(*group, observed),
         Condition::Running { service } => running(service, None, observed),
@@ -95,6 +97,15 @@ fn synchronous(group: GroupId, observed: &Observed) -> Option<String> {
         Ok(_) => Some(format!("{group} has no synchronous standby")),
         Err(why) => Some(why),
     }
+}
+
+fn candidate(group: GroupId, topology: &Topology, observed: &Observed) -> Option<String> {
+    let state = match group_state(group, observed) {
+        Ok(state) => state,
+        Err(why) => return Some(why),
+    };
+    let lag = topology.failover.maximum_lag_on_failover;
+    choose(topology.group(group)?, state, Occasion::Planned, lag, None).err().map(|none| none.to_string())
 }
 
 fn dynamic_state(group: GroupId, artifacts: &Artifacts, observed: &Observed) -> Option<String> {

@@ -186,6 +186,9 @@ impl Planner<'_> {
                 let Some(action) = self.deploy(service, Change::Update).or_else(waits) else { continue };
                 let leads = name == state.leader;
                 if leads && group.members.len() > 1 {
+                    // A standby that was just restarted needs a moment until commits wait for it again.
+                    let ready = vec![Condition::Candidate { group: group.id }];
+                    plan.push(format!("{}: a standby is ready", group.id), Vec::new(), ready);
                     let switch = Action::Switchover { group: group.id, from: member.name.clone() };
                     plan.push(format!("{}: hand over", group.id), vec![switch], group_conditions(self.topology, group));
                 }

@@ -78,6 +78,9 @@ pub enum HandOverError {
         /// The transactions, oldest first.
         blockers: Vec<Blocker>,
     },
+    /// Ctrl-C, while transactions were waited for.
+    #[error("the change was given up on request, all clients go on")]
+    Interrupted,
     /// The new leader did not take writes in time.
     #[error("{member} did not take writes within {} s; clients go on and find out by themselves", WRITES.as_secs())]
     Unwritable {
@@ -187,6 +190,9 @@ async fn pause(world: World<'_>, leader: &Client, patience: Patience) -> Result<
             Ok(hold) => return Ok(hold),
             Err(PauseError::Busy { .. }) => {}
             Err(error) => return Err(error.into()),
+        }
+        if world.interrupt.is_asked() {
+            return Err(HandOverError::Interrupted);
         }
         let blockers = blockers(leader).await;
         let (old, young): (Vec<_>, Vec<_>) =

@@ -10,6 +10,7 @@ pub mod poolers;
 pub mod swarm;
 pub mod teardown;
 
+use crate::context::Interrupt;
 use crate::error::{Exit, Failure};
 use crate::plan::Action;
 use crate::remote::fleet::{Fleet, FleetError};
@@ -26,6 +27,8 @@ pub struct World<'a> {
     pub artifacts: &'a Artifacts,
     /// Connections to its hosts.
     pub fleet: &'a Fleet,
+    /// Ctrl-C, for a step that waits for others.
+    pub interrupt: &'a Interrupt,
 }
 
 /// Why a step failed.
@@ -68,6 +71,9 @@ pub enum StepError {
         /// In their words.
         reason: String,
     },
+    /// Ctrl-C, while a step waited and had changed nothing.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
     /// The plan names something that the artifacts lack: a bug.
     #[error("the plan names {0}, which was not rendered")]
     NotRendered(String),
@@ -77,6 +83,7 @@ impl Failure for StepError {
     fn exit(&self) -> Exit {
         match self {
             Self::NotRendered(_) => Exit::Internal,
+            Self::Interrupted(_) => Exit::Interrupted,
             _ => Exit::Partial,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::handover::{self, Patience};
+use super::handover::{self, HandOverError, Patience};
 use super::{StepError, World};
 use crate::error::one_line;
 use crate::observe::{Scope, observe};
@@ -59,5 +59,9 @@ pub async fn switch_away(world: World<'_>, group: GroupId, from: &MemberName) ->
     let candidate = candidate::choose(group_spec, state, Occasion::Planned, lag, None).map_err(|e| refused(e.to_string()))?;
     let patience = Patience { wait: PATIENCE, kill_after: None };
     let done = handover::planned(world, group_spec, from.as_str(), &candidate.member, patience).await;
-    done.map(drop).map_err(|e| refused(one_line(&e)))
+    match done {
+        Ok(_) => Ok(()),
+        Err(error @ HandOverError::Interrupted) => Err(StepError::Interrupted(error.to_string())),
+        Err(error) => Err(refused(one_line(&error))),
+    }
 }

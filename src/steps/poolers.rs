@@ -63,8 +63,11 @@ pub struct Hold {
 
 struct Pooler {
     name: String,
+    container: Container,
     console: Client,
     watchdog: ExecStream,
+    /// Whether the console was answered: one that was told to pause, and was not able to, takes no other question any more.
+    paused: bool,
 }
 
 impl std::fmt::Debug for Pooler {
@@ -82,7 +85,7 @@ pub async fn pause(world: World<'_>, limit: Duration) -> Result<Hold, PauseError
         poolers.extend(pooler?);
     }
     let since = Instant::now();
-    let paused = join_all(poolers.iter().map(|pooler| pooler.pause(limit))).await;
+    let paused = join_all(poolers.iter_mut().map(|pooler| pooler.pause(limit))).await;
     let hold = Hold { poolers, since };
     match paused.into_iter().find_map(Result::err) {
         None => Ok(hold),
@@ -104,19 +107,25 @@ impl Hold {
 }
 
 impl Pooler {
-    async fn pause(&self, limit: Duration) -> Result<(), PauseError> {
+    async fn pause(&mut self, limit: Duration) -> Result<(), PauseError> {
         match tokio::time::timeout(limit, self.console.simple_query("PAUSE")).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => {
+                self.paused = true;
+                Ok(())
+            }
             Ok(Err(error)) => Err(PauseError::Unreachable { pooler: self.name.clone(), reason: one_line(&error) }),
             Err(_) => Err(PauseError::Busy { pooler: self.name.clone(), limit }),
         }
     }
 
-    /// By the watchdog, since a console that waits for PAUSE takes nothing else; the console then tells that it is so.
+    /// By the watchdog, since a console that waits for PAUSE takes nothing else; a console then tells that it is so.
     async fn resume(&mut self) -> Result<(), PauseError> {
         let stuck = |reason: String| PauseError::Stuck { pooler: self.name.clone(), reason };
         self.watchdog.write_all(b"\n").await.map_err(|e| stuck(one_line(&e)))?;
         let state = async {
+            if !self.paused {
+                self.console = sql::console(&self.container).await.map_err(|e| one_line(&e))?;
+            }
             loop {
                 let rows = self.console.simple_query("SHOW STATE").await.map_err(|e| one_line(&e))?;
                 if is_active(&rows) {
@@ -150,7 +159,7 @@ async fn arm(world: World<'_>, ordinal: u32) -> Result<Option<Pooler>, PauseErro
     };
     let console = sql::console(&container).await.map_err(|e| unreachable(one_line(&e)))?;
     let watchdog = watchdog(&container).await.map_err(|e| unreachable(one_line(&e)))?;
-    Ok(Some(Pooler { name, console, watchdog }))
+    Ok(Some(Pooler { name, container, console, watchdog, paused: false }))
 }
 
 async fn watchdog(container: &Container) -> std::io::Result<ExecStream> {

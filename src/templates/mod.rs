@@ -21,6 +21,7 @@ use crate::error::{Exit, Failure};
 use crate::topology::Topology;
 
 pub use artifacts::Artifacts;
+pub use services::GUARD_METRICS;
 pub use stack::stack_file;
 
 /// Why a topology could not be rendered. The templates are part of the program, so this is always its own fault.

@@ -25,7 +25,7 @@ const SHARED_MEMORY: u64 = 1 << 30;
 /// Its floor where a memory limit is set; otherwise a quarter of the limit.
 const SHARED_MEMORY_MIN: u64 = 128 << 20;
 /// Port of the guards' metrics on the coordinators' network.
-const GUARD_METRICS: u16 = 8009;
+pub const GUARD_METRICS: u16 = 8009;
 /// Open files beyond one for each connection: listeners, checks, libraries, logs. The limit is set because hosts differ
 /// (1024 on some), and no higher than needed because some may not raise theirs.
 const SPARE_FILES: u32 = 512;

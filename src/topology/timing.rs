@@ -17,6 +17,8 @@ pub const ETCD_LEASE_SCAN: Duration = Duration::from_millis(500);
 
 /// How often a guard asks etcd when each lease was renewed.
 pub const GUARD_LOOK: Duration = Duration::from_millis(200);
+/// Without a good look for so long a guard is blind: it says so itself, and `health` does.
+pub const GUARD_BLIND: Duration = Duration::from_secs(3);
 
 /// What Swarm waits before it starts a container anew. The default of 5 s would be a good part of a failover.
 pub const RESTART_DELAY: Duration = Duration::from_secs(1);

@@ -2,9 +2,10 @@
 //!
 //! [`Rule`] also has guards with one mistake each. They show that the simulation sees what it is for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::deaths::{Death, Proof};
 use super::{At, Clock, Event, MS, SECOND, Violation, World};
 use crate::guard::watch::{Group, HOLE, Leader, Sample, Verdict, Watch};
 
@@ -31,6 +32,14 @@ pub enum Rule {
     ForgetsSettings,
     /// The term in an answer is of no interest.
     BlindToTerms,
+    /// Whoever holds a dead member's key is dead.
+    TrustsDeaths,
+    /// Docker is asked before etcd, not after it.
+    AsksDockerFirst,
+    /// A daemon that says nothing runs nothing.
+    TrustsSilence,
+    /// Leases need not have been there before a death.
+    ForgetsLeases,
 }
 
 /// A watch, and what a rule makes of samples before it sees them.
@@ -52,6 +61,7 @@ impl Eye {
         let mut shown = sample.clone();
         match self.rule {
             Rule::Real | Rule::NoMargin => {}
+            Rule::TrustsDeaths | Rule::AsksDockerFirst | Rule::TrustsSilence | Rule::ForgetsLeases => {}
             Rule::BlindToTerms => shown.term = 0,
             Rule::ShortBound => settings(&mut shown, Duration::from_secs(4)),
             Rule::LooksOverHoles => self.bridge(sample),
@@ -115,11 +125,15 @@ fn settings(sample: &mut Sample, bound: Duration) {
 pub struct Guard {
     clock: Clock,
     host: usize,
-    rule: Rule,
-    boot: u32,
+    pub rule: Rule,
+    pub boot: u32,
     began: At,
     eye: Eye,
     stopped_until: At,
+    /// When each lease of a leader key was first seen, by the clock of Docker's events.
+    pub seen: BTreeMap<i64, Duration>,
+    /// To be looked into.
+    pub deaths: VecDeque<Death>,
 }
 
 /// A look that is under way.
@@ -131,6 +145,8 @@ pub struct Asking {
     term: u64,
     key: Option<super::etcd::Key>,
     group: Group,
+    /// What it is for, beside the watch.
+    death: Option<Death>,
 }
 
 #[derive(Debug, Clone)]
@@ -143,15 +159,35 @@ pub enum Look {
     /// Something is concluded, from a sample that was asked for at that moment.
     Act(Verdict, At),
     Revoke(Verdict, At),
+    /// Docker tells of a member's death, and when it was.
+    Died(usize, Duration),
+    /// A question is with Docker.
+    AskDocker(Box<Proof>),
+    /// Whether the member runs, if it answers.
+    DockerSays(Box<Proof>, Option<bool>),
 }
 
 impl Guard {
     pub fn new(rule: Rule, clock: Clock, host: usize) -> Self {
-        Self { clock, host, rule, boot: 0, began: 0, eye: Eye::new(rule), stopped_until: 0 }
+        let (seen, deaths) = (BTreeMap::new(), VecDeque::new());
+        Self { clock, host, rule, boot: 0, began: 0, eye: Eye::new(rule), stopped_until: 0, seen, deaths }
     }
 
-    fn now(&self, now: At) -> Duration {
+    pub fn now(&self, now: At) -> Duration {
         self.clock.shows(now - self.began)
+    }
+
+    /// The host's time of day, which goes on when the guard begins anew.
+    pub fn wall_clock(&self, now: At) -> Duration {
+        self.clock.shows(now)
+    }
+
+    fn count(&mut self, leader: Option<&Leader>, now: At) {
+        let shown = self.wall_clock(now);
+        self.seen.retain(|lease, _| leader.is_some_and(|leader| leader.lease == *lease));
+        if let Some(leader) = leader {
+            self.seen.entry(leader.lease).or_insert(shown);
+        }
     }
 
     pub fn stop(&mut self, until: At) {
@@ -166,10 +202,12 @@ impl World {
         guard.boot += 1;
         guard.began = now;
         guard.eye = Eye::new(guard.rule);
+        guard.seen.clear();
+        guard.deaths.clear();
         self.next_look(g, now + SECOND, Look::Begin);
     }
 
-    fn next_look(&mut self, g: usize, at: At, look: Look) {
+    pub fn next_look(&mut self, g: usize, at: At, look: Look) {
         let boot = self.guards[g].boot;
         self.push(at, Event::Guard(g, boot, look));
     }
@@ -184,26 +222,37 @@ impl World {
             return;
         }
         // etcd answers meanwhile; a guard that is stopped just does not hear it.
-        if guard.stopped_until > self.now && !matches!(look, Look::Asked(_)) {
+        if guard.stopped_until > self.now && !matches!(look, Look::Asked(_) | Look::AskDocker(_)) {
             let at = guard.stopped_until;
             return self.next_look(g, at, look);
         }
         match look {
-            Look::Begin => {
-                let sent = guard.now(self.now);
-                let group = Group { leader: None, settings: None, late: Duration::ZERO, woken: 0 };
-                let asking = Asking { sent, asked: self.now, question: 0, term: 0, key: None, group };
-                self.ask(g, asking);
-            }
+            Look::Begin => self.begin_look(g),
             Look::Asked(asking) => self.reply(g, *asking),
             Look::Heard(asking) => self.heard(g, *asking),
             Look::Act(verdict, asked) if guard.now(self.now).saturating_sub(verdict.sampled) <= FRESH => {
-                let most = if self.random.chance(5) { 2 * TIMEOUT } else { 20 * MS };
-                let at = self.now + self.random.between(MS, most);
-                self.next_look(g, at, Look::Revoke(verdict, asked));
+                self.send_revocation(g, verdict, asked);
             }
             Look::Act(..) | Look::Revoke(..) => {}
+            Look::Died(member, at) => self.hear_of_death(g, member, at),
+            Look::AskDocker(proof) => self.ask_docker(g, proof),
+            Look::DockerSays(proof, lives) => self.proved(g, *proof, lives),
         }
+    }
+
+    fn begin_look(&mut self, g: usize) {
+        let guard = &mut self.guards[g];
+        let death = guard.deaths.pop_front().map(|death| death.begun(&guard.seen));
+        let sent = guard.now(self.now);
+        let group = Group { leader: None, settings: None, late: Duration::ZERO, woken: 0 };
+        let asking = Asking { sent, asked: self.now, question: 0, term: 0, key: None, group, death };
+        self.ask(g, asking);
+    }
+
+    pub fn send_revocation(&mut self, g: usize, verdict: Verdict, asked: At) {
+        let most = if self.random.chance(5) { 2 * TIMEOUT } else { 20 * MS };
+        let at = self.now + self.random.between(MS, most);
+        self.next_look(g, at, Look::Revoke(verdict, asked));
     }
 
     fn ask(&mut self, g: usize, mut asking: Asking) {
@@ -215,7 +264,8 @@ impl World {
     fn reply(&mut self, g: usize, mut asking: Asking) {
         let now = self.now;
         if !self.etcd.serves(self.guards[g].host, &self.cut) {
-            return self.look_again(g, asking.asked + TIMEOUT);
+            let from = asking.asked + TIMEOUT;
+            return self.look_failed(g, asking, from);
         }
         match asking.question {
             0 => {
@@ -233,7 +283,7 @@ impl World {
                     remaining,
                 });
             }
-            _ if asking.term != self.etcd.term => return self.look_again(g, now),
+            _ if asking.term != self.etcd.term => return self.look_failed(g, asking, now),
             _ => {}
         }
         let at = now + self.latency();
@@ -243,14 +293,16 @@ impl World {
     fn heard(&mut self, g: usize, mut asking: Asking) {
         // After a pause of the guard either may come first: the answer that waits, or the end of its patience.
         if self.now - asking.asked > TIMEOUT && self.random.chance(50) {
-            return self.look_again(g, self.now);
+            let from = self.now;
+            return self.look_failed(g, asking, from);
         }
         if asking.question < 2 {
             asking.question += 1;
             return self.ask(g, asking);
         }
-        let (sent, term) = (asking.sent, asking.term);
+        let (sent, term, leader, death) = (asking.sent, asking.term, asking.group.leader.clone(), asking.death);
         let guard = &mut self.guards[g];
+        guard.count(leader.as_ref(), self.now);
         let answered = guard.now(self.now);
         let groups = BTreeMap::from([("0".to_owned(), asking.group)]);
         let verdicts = guard.eye.observe(&Sample { sent, answered, term, groups });
@@ -259,7 +311,15 @@ impl World {
             let pause = if self.setup.pauses && self.random.chance(20) { self.random.between(0, 3 * SECOND) } else { 0 };
             self.next_look(g, self.now + pause, Look::Act(verdict, asked));
         }
+        if let Some(death) = death {
+            self.look_into(g, &death, leader, sent, asked);
+        }
         self.look_again(g, self.now);
+    }
+
+    fn look_failed(&mut self, g: usize, asking: Asking, from: At) {
+        self.guards[g].deaths.extend(asking.death.and_then(Death::again));
+        self.look_again(g, from);
     }
 
     fn look_again(&mut self, g: usize, from: At) {

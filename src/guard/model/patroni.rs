@@ -131,9 +131,12 @@ impl World {
 
     pub fn kill(&mut self, p: usize) {
         let process = &mut self.processes[p];
-        process.up = false;
+        if !std::mem::take(&mut process.up) {
+            return;
+        }
         process.leads = false;
         process.boot += 1;
+        self.tell_death(p);
     }
 
     pub fn boot(&mut self, p: usize) {

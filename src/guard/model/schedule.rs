@@ -34,6 +34,9 @@ pub enum Action {
     Kill(Target),
     /// With a lease of its own.
     Boot,
+    /// The daemon of a host says nothing, and sees no deaths; containers stay.
+    StopDocker(Target),
+    StartDocker,
     StopEtcd(Target),
     StartEtcd,
     MoveEtcd(usize),
@@ -77,6 +80,11 @@ impl World {
                 self.kill(host);
             }
             Action::Boot => (0..HOSTS).for_each(|p| self.boot(p)),
+            Action::StopDocker(target) => {
+                let host = self.host(target);
+                self.docker[host] = false;
+            }
+            Action::StartDocker => self.docker = [true; HOSTS],
             Action::StopEtcd(target) => {
                 let host = self.host(target);
                 self.etcd.up[host] = false;
@@ -123,6 +131,37 @@ pub fn draw(seed: u64) -> Vec<(At, Action)> {
     schedule
 }
 
+/// The leader's container dies and comes back, in many runs twice, with what may confuse the guard beside it.
+pub fn restarts(seed: u64) -> Vec<(At, Action)> {
+    let random = &mut Random(seed ^ 0xDEAD);
+    let first = random.between(8 * SECOND, 12 * SECOND);
+    let mut schedule = Vec::new();
+    let mut die = |random: &mut Random, at: At| {
+        schedule.push((at, Action::Kill(Target::Host(0))));
+        schedule.push((at + random.between(0, 1_500 * MS), Action::Boot));
+    };
+    die(random, first);
+    if random.chance(60) {
+        let again = first + random.between(SECOND, 5 * SECOND);
+        die(random, again);
+    }
+    let near = |random: &mut Random| first + random.between(0, 4 * SECOND) - SECOND;
+    let docker = [(near(random), Action::StopDocker(Target::Host(0))), (near(random) + 2 * SECOND, Action::StartDocker)];
+    schedule.extend(docker.into_iter().filter(|_| random.chance(40)));
+    let others = [
+        Action::StopGuard(0, random.between(100 * MS, 3 * SECOND)),
+        Action::MoveEtcd(random.index(HOSTS)),
+        Action::Slow(true),
+        cut_off(random),
+    ];
+    for action in others {
+        if random.chance(30) {
+            schedule.push((near(random), action));
+        }
+    }
+    schedule
+}
+
 fn cut_off(random: &mut Random) -> Action {
     let way = [Way::Both, Way::In, Way::Out][random.index(3)];
     if random.chance(50) { Action::Isolate(Target::Leader, way) } else { Action::CutEtcd(Target::Leader, way) }
@@ -131,7 +170,7 @@ fn cut_off(random: &mut Random) -> Action {
 fn one(random: &mut Random, settings: bool) -> Action {
     let host = random.index(HOSTS);
     let target = [Target::Leader, Target::EtcdLeader, Target::Host(host)][random.index(3)];
-    match random.between(0, 15) {
+    match random.between(0, 17) {
         0 | 1 => cut_off(random),
         2 => Action::Isolate(target, [Way::Both, Way::In, Way::Out][random.index(3)]),
         3 => Action::Cut(random.index(2 * HOSTS), random.index(2 * HOSTS)),
@@ -144,6 +183,8 @@ fn one(random: &mut Random, settings: bool) -> Action {
         11 => Action::StopGuard(host, random.between(100 * MS, 9 * SECOND)),
         12 => Action::Freeze(random.between(500 * MS, 12 * SECOND)),
         13 => Action::Slow(random.chance(70)),
+        14 => Action::StopDocker(target),
+        15 => Action::StartDocker,
         _ if !settings => Action::RestartGuard(host),
         _ if random.chance(50) => Action::RetryTimeout([3, 6, 9][random.index(3)]),
         _ => Action::Pause(random.chance(50)),

@@ -50,6 +50,7 @@ struct Scenario<'a> {
     runs: u64,
     passed: u64,
     good: bool,
+    broken_promise: Option<&'a str>,
     p50: String,
     p95: String,
     max: String,
@@ -66,6 +67,7 @@ struct RunView<'a> {
     number: u32,
     passed: bool,
     reasons: &'a [String],
+    remarks: &'a [String],
     /// Name and value, in the order of their time.
     terms: Vec<(&'static str, String)>,
     timeline: Timeline,
@@ -112,7 +114,8 @@ fn scenario<'a>(summary: &'a Summary, report: &'a DrillReport) -> Scenario<'a> {
         name: &summary.scenario,
         runs: summary.runs,
         passed: summary.passed,
-        good: summary.passed == summary.runs,
+        good: summary.is_good(),
+        broken_promise: summary.broken_promise.as_deref(),
         p50: shown(outage.map(|s| s.p50)),
         p95: shown(outage.map(|s| s.p95)),
         max: shown(outage.map(|s| s.max)),
@@ -144,6 +147,7 @@ fn run(run: &Run) -> RunView<'_> {
         number: run.number,
         passed: run.passed,
         reasons: &run.reasons,
+        remarks: &run.remarks,
         terms: terms.map(|(name, value)| (name, shown(value))).to_vec(),
         timeline: chart::timeline(run),
         events: events.collect(),
@@ -176,6 +180,8 @@ mod tests {
         assert!(page.contains("class=\"outage\"") && page.contains("timeline 2 on"), "who led, and who was not served");
         assert!(page.contains("2 runs") || page.contains("1 run from"), "histogram");
         assert!(page.contains("acknowledged, and not on"), "findings");
+        assert!(page.contains("kill &lt;leader&gt;: the longest of 2 outages took 9.0 s"), "broken promises");
+        assert!(page.contains("<li>the outage took 9.0 s"), "remarks");
         for outside in ["http:", "https:", "src=", "href=\"", "@import", "url(", "<script"] {
             assert!(!page.replace("http://www.w3.org/2000/svg", "").contains(outside), "{outside} leads out of the page");
         }
