@@ -150,6 +150,15 @@ pub struct Summary {
     pub lost: u64,
 }
 
+/// A scenario of a set that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Its name.
+    pub scenario: String,
+    /// Why this cluster cannot play it.
+    pub reason: String,
+}
+
 /// A whole drill.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrillReport {
@@ -167,6 +176,9 @@ pub struct DrillReport {
     pub runs: Vec<Run>,
     /// Every scenario, in the order of its first run.
     pub summary: Vec<Summary>,
+    /// What was left out.
+    #[serde(default)]
+    pub skipped: Vec<Skipped>,
     /// Whether every run passed; a drill without runs did not.
     pub passed: bool,
 }
@@ -188,7 +200,14 @@ impl DrillReport {
         }
         let summary = scenarios.into_iter().map(|scenario| summary(scenario, &runs)).collect();
         let passed = !runs.is_empty() && runs.iter().all(|run| run.passed);
-        Self { schema_version: SCHEMA_VERSION, name: name.into(), seed, started_at, versions, runs, summary, passed }
+        let (name, skipped) = (name.into(), Vec::new());
+        Self { schema_version: SCHEMA_VERSION, name, seed, started_at, versions, runs, summary, skipped, passed }
+    }
+
+    /// The same, and what was left out.
+    #[must_use]
+    pub fn skipping(self, skipped: Vec<Skipped>) -> Self {
+        Self { skipped, ..self }
     }
 
     /// The runs of a scenario.

@@ -1,5 +1,6 @@
 //! Who is hit: names out of what was observed. Pure.
 
+use super::DrillError;
 use super::scenario::{Peer, Place, Who};
 use crate::observe::model::{GroupState, Observed};
 use crate::templates::artifacts::LABEL_HOST;
@@ -17,6 +18,11 @@ pub fn services(who: Who, topology: &Topology, observed: &Observed) -> Vec<Strin
         Who::Leader => leader(GroupId::COORDINATOR),
         Who::ShardLeader => leader(first_shard(topology)),
         Who::SyncStandby => state(observed, GroupId::COORDINATOR).and_then(|s| s.sync_standbys.first().cloned()),
+        Who::Standbys => return standbys(topology, observed),
+        Who::OtherStandbys => {
+            let chosen = services(Who::SyncStandby, topology, observed);
+            return standbys(topology, observed).into_iter().filter(|name| !chosen.contains(name)).collect();
+        }
         Who::Haproxy => beside_vip("haproxy"),
         Who::Pgbouncer => beside_vip("pgbouncer"),
         Who::EtcdLeader => etcd_leader(observed),
@@ -30,6 +36,11 @@ pub fn services(who: Who, topology: &Topology, observed: &Observed) -> Vec<Strin
         }
     };
     one.into_iter().collect()
+}
+
+/// The one service that `who` is now.
+pub fn one(who: Who, topology: &Topology, observed: &Observed) -> Result<String, DrillError> {
+    services(who, topology, observed).pop().ok_or_else(|| DrillError::NoTarget { what: format!("{who:?}") })
 }
 
 /// The host that `place` is now.
@@ -68,6 +79,13 @@ pub fn vip_host(topology: &Topology, observed: &Observed) -> Option<HostName> {
         return topology.proxies.first().map(|p| p.host.clone());
     }
     topology.proxies.iter().find(|p| observed.holds_vip(p.ordinal)).map(|p| p.host.clone())
+}
+
+/// All coordinators but their leader.
+fn standbys(topology: &Topology, observed: &Observed) -> Vec<String> {
+    let leader = services(Who::Leader, topology, observed);
+    let coordinators = topology.group(GroupId::COORDINATOR).into_iter().flat_map(|group| &group.members);
+    coordinators.map(|member| member.name.to_string()).filter(|name| !leader.contains(name)).collect()
 }
 
 fn state(observed: &Observed, group: GroupId) -> Option<&GroupState> {

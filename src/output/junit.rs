@@ -5,7 +5,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use crate::drill::millis;
-use crate::drill::report::{DrillReport, Event, Run};
+use crate::drill::report::{DrillReport, Event, Run, Skipped};
 use crate::error::{Exit, Failure};
 use crate::quantity;
 
@@ -33,7 +33,18 @@ pub fn junit(report: &DrillReport) -> Result<String, JunitError> {
         suite.add_test_cases(report.runs_of(&summary.scenario).map(case));
         junit.add_test_suite(suite);
     }
+    junit.add_test_suites(report.skipped.iter().map(left_out));
     Ok(junit.to_string()?)
+}
+
+fn left_out(skipped: &Skipped) -> TestSuite {
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(skipped.reason.as_str());
+    let mut case = TestCase::new("left out", status);
+    case.set_classname(format!("drill.{}", skipped.scenario));
+    let mut suite = TestSuite::new(skipped.scenario.as_str());
+    suite.add_test_case(case);
+    suite
 }
 
 fn case(run: &Run) -> TestCase {

@@ -14,7 +14,7 @@ use super::ui::{Report, Tone, Ui};
 use crate::drill::millis;
 use crate::drill::outage::Statistics;
 use crate::drill::report::{DrillReport, Run, Summary};
-use crate::drill::scenario::{self, Scenario};
+use crate::drill::scenario::{self, Need, Scenario};
 use crate::quantity;
 use crate::topology::Topology;
 
@@ -24,6 +24,9 @@ impl Report for DrillReport {
         for run in self.runs.iter().filter(|run| !run.passed) {
             text += "\n";
             text += &failure(run, ui);
+        }
+        for skipped in &self.skipped {
+            text += &format!("\n{}  {}\n      {}\n", ui.paint(Tone::Odd, "skip"), skipped.scenario, skipped.reason);
         }
         let passed = self.runs.iter().filter(|run| run.passed).count();
         let word = if self.passed { ui.paint(Tone::Good, "passed") } else { ui.paint(Tone::Bad, "failed") };
@@ -52,22 +55,31 @@ pub struct ScenarioLine {
     pub promise_ms: Option<u64>,
     /// Part of the set for CI.
     pub ci: bool,
-    /// Whether it switches hosts off, which only a lab's can be.
+    /// Whether it switches hosts off or exchanges their disks, which only a lab's can be.
     pub needs_lab: bool,
+    /// Whether it needs kernels that can delay and lose packets.
+    pub needs_netem: bool,
     /// Whether it needs shard groups, and this topology has none.
     pub needs_shards: bool,
+    /// What it needs that this topology does not have; `null` when nothing is missing.
+    pub lacks: Option<&'static str>,
 }
 
 impl ScenarioList {
     /// The list for a topology.
     pub fn new(topology: &Topology) -> Self {
-        let line = |scenario: &Scenario| ScenarioLine {
-            name: scenario.name,
-            about: scenario.about,
-            promise_ms: scenario.event.and_then(|event| topology.promise.outage(event)).map(millis::of),
-            ci: scenario.ci,
-            needs_lab: scenario.needs_lab(),
-            needs_shards: scenario.needs_shards() && topology.citus.is_none(),
+        let line = |scenario: &Scenario| {
+            let needs = scenario.needs();
+            ScenarioLine {
+                name: scenario.name,
+                about: scenario.about,
+                promise_ms: scenario.event.and_then(|event| topology.promise.outage(event)).map(millis::of),
+                ci: scenario.ci,
+                needs_lab: needs.contains(&Need::Lab),
+                needs_netem: needs.contains(&Need::Netem),
+                needs_shards: needs.contains(&Need::Shards) && topology.citus.is_none(),
+                lacks: needs.into_iter().find(|need| need.lacking(topology).is_some()).map(Need::name),
+            }
         };
         Self { schema_version: 1, scenarios: scenario::ALL.iter().map(line).collect() }
     }
@@ -78,16 +90,14 @@ impl Report for ScenarioList {
         let mut table = table::table(&["scenario", "promise", "ci", "needs", "what happens"]);
         align_right(&mut table, 1);
         for line in &self.scenarios {
-            let needs = match (line.needs_lab, line.needs_shards) {
-                (_, true) => "shards",
-                (true, false) => "lab",
-                (false, false) => "",
-            };
+            let hosts = [(line.needs_lab, Need::Lab), (line.needs_netem, Need::Netem)];
+            let hosts = hosts.into_iter().filter(|(needed, _)| *needed).map(|(_, need)| need.name());
+            let needs = line.lacks.into_iter().chain(hosts).collect::<Vec<_>>().join(", ");
             table.add_row([
                 line.name.to_owned(),
                 line.promise_ms.map_or_else(|| MISSING.to_owned(), quantity::millis),
                 if line.ci { "yes" } else { "" }.to_owned(),
-                needs.to_owned(),
+                needs,
                 line.about.to_owned(),
             ]);
         }
