@@ -84,4 +84,12 @@ mod tests {
         assert!(xml.contains(r#"<property name="outage_ms" value="4000"/>"#), "{xml}");
         assert!(!xml.contains("<leader>") && !xml.contains('\u{1b}'), "{xml}");
     }
+
+    #[test]
+    fn what_was_left_out_is_a_skipped_test() {
+        let skipped = Skipped { scenario: "slow-network".into(), reason: "no netem".into() };
+        let xml = junit(&fixture::report().skipping(vec![skipped])).expect("XML");
+        assert!(xml.contains(r#"tests="4" skipped="1" failures="1""#), "{xml}");
+        assert!(xml.contains(r#"<skipped message="no netem"/>"#), "{xml}");
+    }
 }

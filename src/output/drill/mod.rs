@@ -162,6 +162,7 @@ fn shown(duration: Option<Duration>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drill::report::Skipped;
 
     #[test]
     fn scenarios_are_lines_and_failures_have_their_reasons() {
@@ -178,5 +179,12 @@ fail  kill <leader> run 2
 a <drill> & \"more\" failed: 2 of 3 runs kept every promise (seed 42)
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_was_left_out_is_named() {
+        let skipped = Skipped { scenario: "slow-network".into(), reason: "slow-network needs `tc`".into() };
+        let text = fixture::report().skipping(vec![skipped]).text(&Ui::new(false, true, true, false));
+        assert!(text.contains("\nskip  slow-network\n      slow-network needs `tc`\n"), "{text}");
     }
 }
