@@ -12,7 +12,6 @@ use crate::drill::report::{DrillReport, Run, Skipped};
 use crate::drill::scenario::{self, Scenario};
 use crate::drill::workload::Target;
 use crate::drill::{DrillError, fault, fitness};
-use crate::engine::Lock;
 use crate::engine::journal::state_dir;
 use crate::error::{CommandError, Exit};
 use crate::output::drill::{Healed, ScenarioList, html};
@@ -167,12 +166,11 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
     let password = password::read(&session, Owner::App).await?;
 
     let _guard = context.interrupt.guard();
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &topology.name, "drill", |text| context.ui.note(text)).await?;
     let Session { topology, artifacts, fleet } = session;
     let versions = versions(&topology);
     let mut director = Director {
         topology: &topology,
+        topology_file: &context.topology_path,
         artifacts: &artifacts,
         fleet,
         target: Target {
@@ -188,7 +186,9 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
         ui: &context.ui,
         interrupt: &context.interrupt,
         consent: &consent,
+        lock: None,
     };
+    director.lock().await?;
     let name = if let [name] = names[..] { name.to_owned() } else { format!("{} scenarios", names.len()) };
     let report = |runs: Vec<Run>| {
         DrillReport::new(name.clone(), seed, started_at, versions.clone(), runs).skipping(sieve.skipped.clone())
@@ -214,7 +214,7 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
             write(&folder, &report(runs.clone()))?;
         }
     }
-    lock.release().await;
+    director.unlock().await;
     let report = report(runs);
     context.ui.note(format!("records and report: {}", folder.display()));
     if let Some(error) = ended {

@@ -8,10 +8,12 @@ use super::fault::disk::{self, Disk};
 use super::fault::network::{self, Cut};
 use super::fault::process;
 use super::notes::Notes;
+use super::operator::{self, Changed};
 use super::scenario::{Act, Direction, Peer, Place, Scenario, Weather, Who};
 use super::workload::Workload;
 use super::{DrillError, fault, target};
 use crate::lab::{self, LabName};
+use crate::observe::observe;
 use crate::remote::container::Container;
 use crate::topology::{GroupId, HostName};
 
@@ -51,6 +53,7 @@ impl Director<'_> {
             Act::Switchover => self.ordered(GroupId::COORDINATOR, notes).await,
             Act::ShardSwitchover => self.ordered(target::first_shard(self.topology), notes).await,
             Act::KillDockerd(place) => self.kill_dockerd(place, notes).await,
+            Act::KillUp => self.kill_up(notes).await,
             Act::UntilServed => self.wants_service(workload, notes.clock.now(), notes).await,
             Act::Wait(time) => {
                 tokio::time::sleep(time).await;
@@ -80,9 +83,11 @@ impl Director<'_> {
     }
 
     async fn cut(&self, who: Who, peer: Peer, time: Duration, notes: &mut Notes) -> Result<(), DrillError> {
-        let observed = self.observe().await;
-        let peers = target::peers(peer, self.topology, &observed);
-        let name = target::one(who, self.topology, &observed)?;
+        let name = self.one(who).await?;
+        let peers = match peer {
+            Peer::SyncStandby => self.services(Who::SyncStandby).await?,
+            Peer::Etcd => self.topology.etcd.iter().map(|m| m.name.to_string()).collect(),
+        };
         let what = Cut { addresses: self.addresses(&peers).await?, port: None };
         let container = self.fleet.member(self.topology, &name).await?;
         notes.harm(format!("{name} does not reach {} for {} s", peers.join(", "), time.as_secs()));
@@ -91,10 +96,9 @@ impl Director<'_> {
 
     /// Standbys stop receiving WAL, and nothing else: to Patroni they are well. Where nothing may be lost they must not lead.
     async fn lag(&self, who: Who, time: Duration, notes: &mut Notes) -> Result<(), DrillError> {
-        let observed = self.observe().await;
-        let leader = target::one(Who::Leader, self.topology, &observed)?;
+        let leader = self.one(Who::Leader).await?;
         let what = Cut { addresses: self.addresses(&[leader]).await?, port: Some(network::POSTGRES) };
-        let names = target::services(who, self.topology, &observed);
+        let names = self.services(who).await?;
         for name in &names {
             let container = self.fleet.member(self.topology, name).await?;
             notes.harm(format!("{name} gets nothing more from its leader for {} s", time.as_secs()));
@@ -156,12 +160,19 @@ impl Director<'_> {
     }
 
     async fn services(&self, who: Who) -> Result<Vec<String>, DrillError> {
-        let found = target::services(who, self.topology, &self.observe().await);
+        let observed = observe(self.topology, &self.fleet, target::scope_of(who)).await;
+        let found = target::services(who, self.topology, &observed);
         if found.is_empty() { Err(DrillError::NoTarget { what: format!("{who:?}") }) } else { Ok(found) }
     }
 
+    /// The one service that `who` is now.
+    pub(super) async fn one(&self, who: Who) -> Result<String, DrillError> {
+        self.services(who).await?.pop().ok_or_else(|| DrillError::NoTarget { what: format!("{who:?}") })
+    }
+
     async fn place(&self, place: Place) -> Result<HostName, DrillError> {
-        let found = target::host(place, self.topology, &self.observe().await);
+        let observed = observe(self.topology, &self.fleet, target::scope_of_place(place)).await;
+        let found = target::host(place, self.topology, &observed);
         found.ok_or_else(|| DrillError::NoTarget { what: format!("host {place:?}") })
     }
 
@@ -194,9 +205,33 @@ impl Director<'_> {
 
     async fn ordered(&self, group: GroupId, notes: &mut Notes) -> Result<(), DrillError> {
         notes.harm(format!("switchover of {group} is ordered"));
-        let change = self.switch(group).await?;
+        let change = self.switch(group, None).await?;
         let held = change.held_back_ms.map_or(String::new(), |ms| format!(", clients were held back for {ms} ms"));
         notes.tell(format!("{} leads {group}{held}", change.to));
+        Ok(())
+    }
+
+    /// Whatever becomes of the change, the topology file has the last word.
+    async fn kill_up(&mut self, notes: &mut Notes) -> Result<(), DrillError> {
+        // It is the operator's `up` that holds the lock now, and leaves it behind.
+        self.unlock().await;
+        let changed = self.kill_and_complete(notes).await;
+        notes.tell("`up` takes the change back");
+        let reverted = operator::up(self.topology_file).await;
+        self.lock().await?;
+        changed.and(reverted)
+    }
+
+    async fn kill_and_complete(&self, notes: &mut Notes) -> Result<(), DrillError> {
+        let changed = Changed::copy_of(self.topology_file)?;
+        notes.harm("`up` begins to roll out a setting that restarts every member");
+        if operator::kill_up_in_hand_over(&changed.path).await? {
+            notes.tell("SIGKILL to `up` while it hands over leadership");
+        } else {
+            notes.reasons.push("`up` ended without handing over, so it was not killed".into());
+        }
+        operator::up(&changed.path).await?;
+        notes.tell("another `up` has completed the change");
         Ok(())
     }
 

@@ -7,8 +7,9 @@ use super::fault::{disk, process};
 use super::scenario::{Arrange, Place, Who};
 use super::{DrillError, target};
 use crate::failover;
-use crate::observe::Observed;
 use crate::observe::model::GroupState;
+use crate::observe::{Observed, Scope, observe};
+use crate::plan;
 use crate::plan::candidate::{Candidate, Occasion, choose};
 use crate::steps::handover::Patience;
 use crate::topology::model::Group;
@@ -28,6 +29,7 @@ impl Director<'_> {
             Arrange::LeaderWithVip => self.place_leader(true).await,
             Arrange::LeaderWithoutVip => self.place_leader(false).await,
             Arrange::LeaderOnSmallDisk => self.lead_from_small_disk().await,
+            Arrange::NothingPending => self.nothing_pending().await,
         }
     }
 
@@ -48,7 +50,7 @@ impl Director<'_> {
                 process::kill(&self.fleet.member(self.topology, &name).await?, "SIGKILL", self.consent).await?;
                 self.moved(vip.as_ref()).await;
             } else {
-                self.switch(GroupId::COORDINATOR).await?;
+                self.switch(GroupId::COORDINATOR, None).await?;
             }
             self.wants_whole().await?;
         }
@@ -57,19 +59,28 @@ impl Director<'_> {
 
     /// Gives a standby a small disk, and leadership.
     async fn lead_from_small_disk(&mut self) -> Result<(), DrillError> {
-        let standby = self.successor(GroupId::COORDINATOR, &self.observe().await)?.member;
+        let standby = self.successor(GroupId::COORDINATOR, &self.observe().await, None)?.member;
         let container = self.fleet.member(self.topology, &standby).await?;
         let disk = self.disk(&container);
         disk::shrink(self.fleet.link(&container.host)?, &disk, SMALL_DISK, self.consent).await?;
         self.wants_whole().await?;
         for _ in 0..ARRANGE {
-            if target::one(Who::Leader, self.topology, &self.observe().await)? == standby {
+            if self.one(Who::Leader).await? == standby {
                 return Ok(());
             }
-            self.switch(GroupId::COORDINATOR).await?;
+            self.switch(GroupId::COORDINATOR, Some(&standby)).await?;
             self.wants_whole().await?;
         }
         Err(DrillError::NoTarget { what: format!("way to make {standby} the leader") })
+    }
+
+    async fn nothing_pending(&self) -> Result<(), DrillError> {
+        let observed = observe(self.topology, &self.fleet, Scope::plan()).await;
+        match plan::plan(self.topology, self.artifacts, &observed) {
+            Ok(plan) if plan.is_empty() => Ok(()),
+            Ok(_) => Err(DrillError::Pending),
+            Err(refusals) => Err(DrillError::Degraded { missing: vec![plan::Refused(refusals).to_string()] }),
+        }
     }
 
     async fn wants_whole(&mut self) -> Result<(), DrillError> {
@@ -88,18 +99,20 @@ impl Director<'_> {
         }
     }
 
-    /// Who takes over when a group's leadership is handed over.
-    fn successor(&self, group: GroupId, observed: &Observed) -> Result<Candidate, DrillError> {
+    /// Who takes over when a group's leadership is handed over: the member that is wanted, if it may.
+    fn successor(&self, group: GroupId, observed: &Observed, wanted: Option<&str>) -> Result<Candidate, DrillError> {
         let (spec, state) = self.group(group, observed)?;
         let lag = self.topology.failover.maximum_lag_on_failover;
-        Ok(choose(spec, state, Occasion::Planned, lag, None).map_err(failover::FailoverError::from)?)
+        let choose = |to| choose(spec, state, Occasion::Planned, lag, to);
+        let chosen = wanted.and_then(|wanted| choose(Some(wanted)).ok()).map_or_else(|| choose(None), Ok);
+        Ok(chosen.map_err(failover::FailoverError::from)?)
     }
 
-    /// Hands a group's leadership over.
-    pub(super) async fn switch(&self, group: GroupId) -> Result<failover::Change, DrillError> {
+    /// Hands a group's leadership over, to the member that is wanted if it may lead.
+    pub(super) async fn switch(&self, group: GroupId, wanted: Option<&str>) -> Result<failover::Change, DrillError> {
         let observed = self.observe().await;
         let (spec, state) = self.group(group, &observed)?;
-        let candidate = self.successor(group, &observed)?;
+        let candidate = self.successor(group, &observed, wanted)?;
         let done =
             failover::carry_out(self.world(), spec, state, &candidate, Occasion::Planned, Some(PATIENCE), self.consent).await?;
         Ok(done)

@@ -1,7 +1,7 @@
 //! One run of a scenario, from a whole cluster to a whole cluster, with the proof of what happened in between.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::cast::{self, Casting};
@@ -15,6 +15,7 @@ use super::workload::{Target, Timeouts, Workload, WorkloadOptions};
 use super::{DrillError, checker, fault, finale, fitness, target};
 use crate::consent::Consent;
 use crate::context::Interrupt;
+use crate::engine::Lock;
 use crate::lab::{self, LabName};
 use crate::observe::{Observed, Scope, observe};
 use crate::output::Ui;
@@ -48,6 +49,8 @@ const PATIENT: Timeouts = Timeouts { connect: Duration::from_secs(5), operation:
 pub struct Director<'a> {
     /// The cluster.
     pub topology: &'a Topology,
+    /// Its file, as it was named.
+    pub topology_file: &'a Path,
     /// What it renders to.
     pub artifacts: &'a Artifacts,
     /// Connections to its hosts; made again when a host comes back.
@@ -66,6 +69,8 @@ pub struct Director<'a> {
     pub interrupt: &'a Interrupt,
     /// The operator's word that things may be broken.
     pub consent: &'a Consent,
+    /// Against other operators; `None` while the drill plays one.
+    pub lock: Option<Lock>,
 }
 
 impl Director<'_> {
@@ -75,6 +80,21 @@ impl Director<'_> {
 
     pub(super) async fn observe(&self) -> Observed {
         observe(self.topology, &self.fleet, Scope::all()).await
+    }
+
+    /// Takes the cluster's lock.
+    pub async fn lock(&mut self) -> Result<(), DrillError> {
+        let manager = self.fleet.manager().await?;
+        let note = |text: &str| self.ui.note(text);
+        self.lock = Some(Lock::take(&manager.docker, &self.topology.name, "drill", note).await?);
+        Ok(())
+    }
+
+    /// Gives it back.
+    pub async fn unlock(&mut self) {
+        if let Some(lock) = self.lock.take() {
+            lock.release().await;
+        }
     }
 
     /// Runs a scenario once.
@@ -151,7 +171,7 @@ impl Director<'_> {
         let folder = self.folder.join(format!("{}-{number}", scenario.name));
         std::fs::create_dir_all(&folder).map_err(|source| DrillError::File { path: folder.display().to_string(), source })?;
         let hit = if scenario.needs_shards() { target::first_shard(self.topology) } else { GroupId::COORDINATOR };
-        let leader = target::one(Who::Leader, self.topology, &self.observe().await)?;
+        let leader = self.one(Who::Leader).await?;
         let casting = Casting {
             target: self.target.clone(),
             hit,

@@ -1,6 +1,7 @@
 //! Why a drill could not be carried out. That a promise was broken is no error but its result.
 
 use super::workload::WorkloadError;
+use crate::engine::lock::LockError;
 use crate::error::{Exit, Failure};
 use crate::failover::FailoverError;
 use crate::lab::LabError;
@@ -18,6 +19,9 @@ pub enum DrillError {
         /// What is missing.
         missing: Vec<String>,
     },
+    /// The drill's own `up` would do more than the drill wants.
+    #[error("the scenario runs `up`, which would also do what is pending: the cluster is not what the topology says")]
+    Pending,
     /// Nobody is what the scenario hits.
     #[error("there is no {what} now")]
     NoTarget {
@@ -92,6 +96,9 @@ pub enum DrillError {
     /// A member was not read.
     #[error(transparent)]
     Sql(#[from] SqlError),
+    /// Another operator is at work.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The clients.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
@@ -115,10 +122,11 @@ impl Failure for DrillError {
         match self {
             Self::Interrupted => Exit::Interrupted,
             Self::Unfit { .. } => Exit::Usage,
-            Self::Degraded { .. } | Self::NoLab { .. } | Self::NoNetem { .. } => Exit::Refused,
+            Self::Degraded { .. } | Self::Pending | Self::NoLab { .. } | Self::NoNetem { .. } => Exit::Refused,
             Self::NoTarget { .. } | Self::Fault { .. } => Exit::Unhealthy,
             Self::File { .. } => Exit::Internal,
             Self::Docker { .. } | Self::Ssh(_) | Self::Fleet(_) | Self::Etcd(_) | Self::Sql(_) => Exit::Unreachable,
+            Self::Lock(error) => error.exit(),
             Self::Workload(error) => error.exit(),
             Self::Failover(error) => error.exit(),
             Self::Lab(error) => error.exit(),
@@ -130,6 +138,7 @@ impl Failure for DrillError {
             Self::Degraded { .. } => vec![
                 "`pgclusterctl health` says what to do; `pgclusterctl drill heal` removes what an earlier drill left".into(),
             ],
+            Self::Pending => vec!["`pgclusterctl plan` shows what is pending; run `pgclusterctl up` first".into()],
             Self::NoLab { .. } => {
                 vec!["rehearse it in a lab (`pgclusterctl lab up`), or run `isolation`, which needs no power switch".into()]
             }
@@ -140,6 +149,7 @@ impl Failure for DrillError {
                 ]
             }
             Self::Unfit { .. } => vec!["`pgclusterctl drill list` shows what each scenario needs".into()],
+            Self::Lock(error) => error.hints(),
             Self::Workload(error) => error.hints(),
             Self::Failover(error) => error.hints(),
             Self::Lab(error) => error.hints(),

@@ -28,6 +28,7 @@ pub mod history;
 pub mod journal;
 pub mod millis;
 mod notes;
+mod operator;
 pub mod outage;
 pub mod recorder;
 pub mod report;

@@ -31,7 +31,7 @@ pub struct Scenario {
     pub ci: bool,
 }
 
-/// What has to be so before it begins.
+/// What has to be so before it begins. What can be brought about, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrange {
     /// The coordinators' leader is on the host that holds the VIP.
@@ -40,6 +40,8 @@ pub enum Arrange {
     LeaderWithoutVip,
     /// It has a disk of its own that has little room left.
     LeaderOnSmallDisk,
+    /// The cluster is what the topology says: an `up` of the drill's does nothing but what the drill wants.
+    NothingPending,
 }
 
 /// Who is hit, by what they are at that moment.
@@ -140,6 +142,9 @@ pub enum Act {
     Switchover,
     /// A planned change of the first shard group's leader.
     ShardSwitchover,
+    /// An operator's `up` with a changed setting is killed (SIGKILL) while it hands over leadership, another completes it, and a
+    /// third takes the change back.
+    KillUp,
     /// The Docker daemon of a host is killed; its containers end with it, and it is started anew.
     KillDockerd(Place),
     /// Until every client has written again.

@@ -1,10 +1,31 @@
 //! Who is hit: names out of what was observed. Pure.
 
-use super::DrillError;
-use super::scenario::{Peer, Place, Who};
+use super::scenario::{Place, Who};
+use crate::observe::Scope;
 use crate::observe::model::{GroupState, Observed};
 use crate::templates::artifacts::LABEL_HOST;
 use crate::topology::{GroupId, HostName, Topology};
+
+/// What of the cluster tells who `who` is: a look at all of it takes seconds where hosts are busy, and a fault that is to follow
+/// another would come too late.
+pub fn scope_of(who: Who) -> Scope {
+    match who {
+        Who::Leader | Who::ShardLeader | Who::SyncStandby | Who::OtherStandbys | Who::Standbys => {
+            Scope { patroni: true, ..Scope::default() }
+        }
+        Who::Haproxy | Who::Pgbouncer => scope_of_place(Place::OfVip),
+        Who::EtcdLeader | Who::EtcdMajority => Scope { etcd: true, ..Scope::default() },
+    }
+}
+
+/// What of the cluster tells which host `place` is.
+pub fn scope_of_place(place: Place) -> Scope {
+    match place {
+        Place::OfLeader => scope_of(Who::Leader),
+        Place::OfVip => Scope { proxies: true, ..Scope::default() },
+        Place::OfSwarmLeader => Scope { swarm: true, ..Scope::default() },
+    }
+}
 
 /// Services that `who` is now; empty when nobody is.
 pub fn services(who: Who, topology: &Topology, observed: &Observed) -> Vec<String> {
@@ -38,11 +59,6 @@ pub fn services(who: Who, topology: &Topology, observed: &Observed) -> Vec<Strin
     one.into_iter().collect()
 }
 
-/// The one service that `who` is now.
-pub fn one(who: Who, topology: &Topology, observed: &Observed) -> Result<String, DrillError> {
-    services(who, topology, observed).pop().ok_or_else(|| DrillError::NoTarget { what: format!("{who:?}") })
-}
-
 /// The host that `place` is now.
 pub fn host(place: Place, topology: &Topology, observed: &Observed) -> Option<HostName> {
     match place {
@@ -57,14 +73,6 @@ pub fn host(place: Place, topology: &Topology, observed: &Observed) -> Option<Ho
             let label = node.labels.get(LABEL_HOST)?;
             topology.hosts.iter().map(|h| &h.name).find(|name| name.as_str() == label).cloned()
         }
-    }
-}
-
-/// Services at the other end of a cut line.
-pub fn peers(peer: Peer, topology: &Topology, observed: &Observed) -> Vec<String> {
-    match peer {
-        Peer::SyncStandby => services(Who::SyncStandby, topology, observed),
-        Peer::Etcd => topology.etcd.iter().map(|m| m.name.to_string()).collect(),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Act::{
-    Cut, Disturb, FillDisk, Freeze, Isolate, Kill, KillBackend, KillDockerd, KillPatroni, KillPostmaster, Lag, PowerOff,
-    PowerOn, ShardSwitchover, Stop, Switchover, UntilServed, UsualDisks, Wait,
+    Cut, Disturb, FillDisk, Freeze, Isolate, Kill, KillBackend, KillDockerd, KillPatroni, KillPostmaster, KillUp, Lag,
+    PowerOff, PowerOn, ShardSwitchover, Stop, Switchover, UntilServed, UsualDisks, Wait,
 };
 use super::{Act, Arrange, Direction, Peer, Place, Scenario, Weather, Who};
 use crate::topology::Event;
@@ -161,6 +161,12 @@ pub const ALL: &[Scenario] = &[
         "the host with the leading Swarm manager loses its power, and comes back",
         &[PowerOff(Place::OfSwarmLeader), UntilServed, Wait(secs(5)), PowerOn],
     ),
+    scenario(
+        "up-killed",
+        "`up` restarts every member for a setting, is killed while it hands over, and run again; then the setting is taken back",
+        &[KillUp],
+    )
+    .after(&[Arrange::NothingPending]),
     scenario(
         "dockerd-restart",
         "the leader's host loses its Docker daemon, which starts again",

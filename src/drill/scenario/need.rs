@@ -85,6 +85,8 @@ impl Act {
         match self {
             Self::ShardSwitchover => &[Need::Shards],
             Self::PowerOff(_) | Self::PowerOn | Self::KillDockerd(_) | Self::FillDisk(..) | Self::UsualDisks => &[Need::Lab],
+            // Somebody to hand over to.
+            Self::KillUp => &[Need::Standby],
             Self::Disturb(..) => &[Need::Netem],
             Self::Cut(_, Peer::SyncStandby, _) => &[Need::SyncStandby],
             Self::Kill(who)
@@ -103,7 +105,7 @@ impl Act {
 impl Arrange {
     fn needs(&self) -> &'static [Need] {
         match self {
-            Self::LeaderWithVip | Self::LeaderWithoutVip => &[],
+            Self::LeaderWithVip | Self::LeaderWithoutVip | Self::NothingPending => &[],
             // Leadership is handed to a standby that was given such a disk.
             Self::LeaderOnSmallDisk => &[Need::Standby, Need::Lab],
         }
@@ -118,5 +120,46 @@ impl Who {
             Self::Standbys => &[Need::Standby],
             _ => &[],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ALL, find};
+    use super::*;
+    use crate::topology::example;
+
+    fn lacks(name: &str, topology: &Topology) -> Option<&'static str> {
+        find(name).expect("a scenario").lacks(topology)
+    }
+
+    #[test]
+    fn the_default_topology_can_play_everything() {
+        let topology = example("three-hosts");
+        assert!(ALL.iter().all(|scenario| scenario.lacks(&topology).is_none()));
+    }
+
+    #[test]
+    fn what_a_topology_lacks_is_said() {
+        let mut topology = example("three-hosts");
+        topology.citus = None;
+        assert!(lacks("shard-leader-kill", &topology).is_some_and(|reason| reason.contains("shard groups")));
+        topology.groups[0].replication = Replication::Async;
+        assert!(lacks("replica-lag", &topology).is_some_and(|reason| reason.contains("async")));
+        assert_eq!(lacks("lagging-loss", &topology), None, "what asynchronous replication loses is worth a drill");
+        topology.groups[0].replication = Replication::Sync;
+        topology.groups[0].members.truncate(2);
+        assert!(lacks("replica-lag", &topology).is_some_and(|reason| reason.contains("three coordinators")));
+        assert_eq!(lacks("standby-loss", &topology), None);
+        topology.groups[0].members.truncate(1);
+        assert!(lacks("lagging-loss", &topology).is_some_and(|reason| reason.contains("one coordinator")));
+    }
+
+    #[test]
+    fn only_hosts_can_tell_the_rest() {
+        let needs = |name| find(name).expect("a scenario").needs();
+        assert_eq!(needs("disk-full"), BTreeSet::from([Need::Standby, Need::Lab]));
+        assert_eq!(needs("lossy-network"), BTreeSet::from([Need::Netem]));
+        assert!(needs("container-kill").is_empty());
     }
 }
