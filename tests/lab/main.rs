@@ -5,6 +5,7 @@
 
 mod client;
 mod harness;
+mod loss;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
