@@ -18,7 +18,7 @@ use crate::plan::planner::HAND_OVER;
 const SETTING: &str = "track_activity_query_size";
 /// Its value in the copy, in bytes, and the one that is taken where this one is in use.
 const VALUES: [i64; 2] = [2048, 3072];
-/// How long into the hand-over `up` is killed. It looks before it acts; from about then on clients are being held back.
+/// How long into the hand-over `up` is killed. It looks before it acts: on a busy host it may not have held clients back by then.
 const INTO_IT: Duration = Duration::from_millis(500);
 /// An `up` that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
