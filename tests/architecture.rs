@@ -42,6 +42,8 @@ const PLAIN_DATA: &[(&str, &str)] = &[
     ("drill", "src/drill/outage.rs"),
     ("drill", "src/drill/report.rs"),
     ("drill", "src/drill/scenario.rs"),
+    ("drill", "src/drill/scenario/list.rs"),
+    ("drill", "src/drill/scenario/need.rs"),
     ("drill", "src/drill/verdict.rs"),
 ];
 
@@ -58,6 +60,8 @@ const PURE_FILES: &[&str] = &[
     "src/drill/history.rs",
     "src/drill/outage.rs",
     "src/drill/report.rs",
+    "src/drill/scenario/",
+    "src/drill/target.rs",
     "src/drill/verdict.rs",
     "src/drill/workload/classify.rs",
     "src/drill/workload/script.rs",

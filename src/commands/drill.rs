@@ -8,11 +8,10 @@ use super::session::Session;
 use crate::cli::Format;
 use crate::context::Context;
 use crate::drill::director::Director;
-use crate::drill::fault;
-use crate::drill::report::{DrillReport, Run, SCHEMA_VERSION};
+use crate::drill::report::{DrillReport, Run, SCHEMA_VERSION, Skipped};
 use crate::drill::scenario::{self, Scenario};
 use crate::drill::workload::Target;
-use crate::engine::Lock;
+use crate::drill::{DrillError, fault, fitness};
 use crate::engine::journal::state_dir;
 use crate::error::{CommandError, Exit};
 use crate::output::drill::{Healed, ScenarioList, html};
@@ -37,7 +36,7 @@ pub struct RunArgs {
     /// Scenarios by name, in this order.
     #[arg(required_unless_present_any = ["all", "set"], value_name = "NAME")]
     pub names: Vec<String>,
-    /// All scenarios.
+    /// All scenarios; those that this cluster cannot play are left out, and named.
     #[arg(long, conflicts_with_all = ["names", "set"])]
     pub all: bool,
     /// A set of scenarios.
@@ -100,31 +99,58 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
     }
 }
 
-fn chosen(args: &RunArgs, shards: bool) -> Result<Vec<&'static Scenario>, CommandError> {
-    let fits = |scenario: &&Scenario| shards || !scenario.needs_shards();
+fn chosen(args: &RunArgs) -> Result<Vec<&'static Scenario>, CommandError> {
     if args.all {
-        return Ok(scenario::ALL.iter().filter(fits).collect());
+        return Ok(scenario::ALL.iter().collect());
     }
     if args.set == Some(Set::Ci) {
-        return Ok(scenario::ALL.iter().filter(|s| s.ci).filter(fits).collect());
+        return Ok(scenario::ALL.iter().filter(|s| s.ci).collect());
     }
     let find = |name: &String| {
-        let Some(found) = scenario::find(name) else {
-            let error = CommandError::new(Exit::Usage, format!("there is no scenario {name:?}"));
-            return Err(error.hint("`pgclusterctl drill list` shows them"));
-        };
-        if !fits(&found) {
-            return Err(CommandError::new(Exit::Usage, format!("{name} needs shard groups, and the topology has none")));
-        }
-        Ok(found)
+        let error = CommandError::new(Exit::Usage, format!("there is no scenario {name:?}"));
+        scenario::find(name).ok_or_else(|| error.hint("`pgclusterctl drill list` shows them"))
     };
     args.names.iter().map(find).collect()
 }
 
+/// What is left out of a set, since this cluster cannot play it. Who is named has to be played.
+struct Sieve {
+    named: bool,
+    skipped: Vec<Skipped>,
+}
+
+impl Sieve {
+    fn lets_through(&mut self, scenario: &Scenario, fit: Result<(), DrillError>) -> Result<bool, CommandError> {
+        match fit {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_unfit() && !self.named => {
+                self.skipped.push(Skipped { scenario: scenario.name.to_owned(), reason: error.to_string() });
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> {
     let topology = context.topology()?;
-    let scenarios = chosen(args, topology.citus.is_some())?;
+    let mut sieve = Sieve { named: !args.names.is_empty(), skipped: Vec::new() };
+    let mut fitting = Vec::new();
+    for scenario in chosen(args)? {
+        if sieve.lets_through(scenario, fitness::of_topology(scenario, &topology))? {
+            fitting.push(scenario);
+        }
+    }
     let session = Session::open_whole(context).await?;
+    let mut scenarios = Vec::new();
+    for scenario in fitting {
+        if sieve.lets_through(scenario, fitness::of_hosts(scenario, &topology, &session.fleet).await)? {
+            scenarios.push(scenario);
+        }
+    }
+    for skipped in &sieve.skipped {
+        context.ui.note(format!("skipped: {}", skipped.reason));
+    }
     let names: Vec<_> = scenarios.iter().map(|s| s.name).collect();
     let question = format!(
         "This breaks {} on purpose: {}. Clients will be turned away meanwhile. Go on?",
@@ -140,12 +166,11 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
     let password = password::read(&session, Owner::App).await?;
 
     let _guard = context.interrupt.guard();
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &topology.name, "drill", |text| context.ui.note(text)).await?;
     let Session { topology, artifacts, fleet, .. } = session;
     let versions = versions(&topology);
     let mut director = Director {
         topology: &topology,
+        topology_file: &context.topology_path,
         artifacts: &artifacts,
         fleet,
         target: Target {
@@ -161,9 +186,13 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
         ui: &context.ui,
         interrupt: &context.interrupt,
         consent: &consent,
+        lock: None,
     };
+    director.lock().await?;
     let name = if let [name] = names[..] { name.to_owned() } else { format!("{} scenarios", names.len()) };
-    let report = |runs: Vec<Run>| DrillReport::new(name.clone(), seed, started_at, versions.clone(), runs);
+    let report = |runs: Vec<Run>| {
+        DrillReport::new(name.clone(), seed, started_at, versions.clone(), runs).skipping(sieve.skipped.clone())
+    };
     let mut runs: Vec<Run> = Vec::new();
     let mut ended = None;
     'all: for number in 1..=args.repeat {
@@ -183,7 +212,7 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
             write(&folder, &report(runs.clone()))?;
         }
     }
-    lock.release().await;
+    director.unlock().await;
     let report = report(runs);
     context.ui.note(format!("records and report: {}", folder.display()));
     if let Some(error) = ended {

@@ -1,6 +1,7 @@
 //! Why a drill could not be carried out. That a promise was broken is no error but its result.
 
 use super::workload::WorkloadError;
+use crate::engine::lock::LockError;
 use crate::error::{Exit, Failure};
 use crate::failover::FailoverError;
 use crate::lab::LabError;
@@ -18,6 +19,9 @@ pub enum DrillError {
         /// What is missing.
         missing: Vec<String>,
     },
+    /// The drill's own `up` would do more than the drill wants.
+    #[error("the scenario runs `up`, which would also do what is pending: the cluster is not what the topology says")]
+    Pending,
     /// Nobody is what the scenario hits.
     #[error("there is no {what} now")]
     NoTarget {
@@ -25,12 +29,30 @@ pub enum DrillError {
         what: String,
     },
     /// The hosts of this cluster cannot be switched off from here.
-    #[error("{scenario} switches hosts off, and {host} is no lab host of this machine")]
+    #[error("{scenario} switches hosts or disks off, and {host} is no lab host of this machine")]
     NoLab {
         /// The scenario.
-        scenario: String,
+        scenario: &'static str,
         /// The host.
         host: String,
+    },
+    /// A host cannot delay or lose packets.
+    #[error("{scenario} needs `tc` and the kernel module sch_netem on every host, and on {host} it does not work: {reason}")]
+    NoNetem {
+        /// The scenario.
+        scenario: &'static str,
+        /// The host.
+        host: String,
+        /// What `tc` said.
+        reason: String,
+    },
+    /// The topology has no place for it.
+    #[error("{scenario} {reason}")]
+    Unfit {
+        /// The scenario.
+        scenario: &'static str,
+        /// Why not.
+        reason: &'static str,
     },
     /// A container could not be hit.
     #[error("{target}: Docker refused to {doing}")]
@@ -74,6 +96,9 @@ pub enum DrillError {
     /// A member was not read.
     #[error(transparent)]
     Sql(#[from] SqlError),
+    /// Another operator is at work.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The clients.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
@@ -85,14 +110,23 @@ pub enum DrillError {
     Lab(#[from] LabError),
 }
 
+impl DrillError {
+    /// Whether the scenario cannot be played here: no fault of the cluster, and reason enough to leave it out of a set.
+    pub fn is_unfit(&self) -> bool {
+        matches!(self, Self::Unfit { .. } | Self::NoLab { .. } | Self::NoNetem { .. })
+    }
+}
+
 impl Failure for DrillError {
     fn exit(&self) -> Exit {
         match self {
             Self::Interrupted => Exit::Interrupted,
-            Self::Degraded { .. } | Self::NoLab { .. } => Exit::Refused,
+            Self::Unfit { .. } => Exit::Usage,
+            Self::Degraded { .. } | Self::Pending | Self::NoLab { .. } | Self::NoNetem { .. } => Exit::Refused,
             Self::NoTarget { .. } | Self::Fault { .. } => Exit::Unhealthy,
             Self::File { .. } => Exit::Internal,
             Self::Docker { .. } | Self::Ssh(_) | Self::Fleet(_) | Self::Etcd(_) | Self::Sql(_) => Exit::Unreachable,
+            Self::Lock(error) => error.exit(),
             Self::Workload(error) => error.exit(),
             Self::Failover(error) => error.exit(),
             Self::Lab(error) => error.exit(),
@@ -104,9 +138,18 @@ impl Failure for DrillError {
             Self::Degraded { .. } => vec![
                 "`pgclusterctl health` says what to do; `pgclusterctl drill heal` removes what an earlier drill left".into(),
             ],
+            Self::Pending => vec!["`pgclusterctl plan` shows what is pending; run `pgclusterctl up` first".into()],
             Self::NoLab { .. } => {
                 vec!["rehearse it in a lab (`pgclusterctl lab up`), or run `isolation`, which needs no power switch".into()]
             }
+            Self::NoNetem { .. } => {
+                vec![
+                    "install iproute2 and the kernel's extra modules there, or run `cut-standby`, which needs iptables only"
+                        .into(),
+                ]
+            }
+            Self::Unfit { .. } => vec!["`pgclusterctl drill list` shows what each scenario needs".into()],
+            Self::Lock(error) => error.hints(),
             Self::Workload(error) => error.hints(),
             Self::Failover(error) => error.hints(),
             Self::Lab(error) => error.hints(),

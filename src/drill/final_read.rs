@@ -21,7 +21,7 @@ pub enum Role {
 pub struct LogRow {
     /// The operation's id.
     pub op: u64,
-    /// The value of the table's sequence: grows in the order of execution.
+    /// The transaction that wrote it: grows in the order of execution.
     pub position: i64,
 }
 

@@ -15,8 +15,9 @@ use crate::steps::World;
 /// A log that does not end is cut.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Words of Patroni that tell of a change (patroni/ha.py). All else is its regular report.
-const PATRONI: [&str; 9] = [
+const PATRONI: [&str; 10] = [
     "promoted self to leader",
+    "because i am not the healthiest node",
     "demoted self",
     "demoting self",
     "Demoting self",
@@ -70,7 +71,10 @@ async fn of(world: World<'_>, name: &str, epoch: Epoch) -> Vec<Event> {
     };
     // What was read until then is told.
     let _ = tokio::time::timeout(PATIENCE, read).await;
-    text.lines().filter_map(|line| event(name, line, epoch)).collect()
+    let mut events: Vec<Event> = text.lines().filter_map(|line| event(name, line, epoch)).collect();
+    // What is said in every round is told once.
+    events.dedup_by(|again, before| again.text == before.text);
+    events
 }
 
 fn event(name: &str, line: &str, epoch: Epoch) -> Option<Event> {

@@ -7,12 +7,15 @@
 //! - [`outage`]: what clients missed, and the arithmetic over repeated runs.
 //! - [`report`]: all of it as one document. Its views are in `output`.
 //!
-//! - [`scenario`]: what can be rehearsed, as data; [`target`]: who is hit; [`fault`]: how; [`director`]: one run of it.
+//! - [`scenario`]: what can be rehearsed, as data; [`fitness`]: on which cluster; [`target`]: who is hit; [`fault`]: how;
+//!   [`director`]: one run of it, whose beginning is in `arrange`, whose acts are in `acts`, and whose findings are in `notes`.
 //! - [`cast`]: who writes meanwhile; [`finale`]: the final read; [`journal`]: what guards and Patroni said.
 //!
 //! The order of a run: [`workload::Workload::prepare`], [`workload::Workload::start`], fault, healing,
 //! [`workload::Workload::finish`], final read, [`checker::check`], [`outage::outages`], [`report::Run::judged`].
 
+mod acts;
+mod arrange;
 pub mod cast;
 pub mod checker;
 pub mod director;
@@ -20,9 +23,12 @@ pub mod error;
 pub mod fault;
 pub mod final_read;
 pub mod finale;
+pub mod fitness;
 pub mod history;
 pub mod journal;
 pub mod millis;
+mod notes;
+mod operator;
 pub mod outage;
 pub mod recorder;
 pub mod report;

@@ -165,6 +165,15 @@ impl Summary {
     }
 }
 
+/// A scenario of a set that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Its name.
+    pub scenario: String,
+    /// Why this cluster cannot play it.
+    pub reason: String,
+}
+
 /// A whole drill.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrillReport {
@@ -182,6 +191,9 @@ pub struct DrillReport {
     pub runs: Vec<Run>,
     /// Every scenario, in the order of its first run.
     pub summary: Vec<Summary>,
+    /// What was left out.
+    #[serde(default)]
+    pub skipped: Vec<Skipped>,
     /// Whether every run passed and every promise was kept; a drill without runs did neither.
     pub passed: bool,
 }
@@ -203,7 +215,14 @@ impl DrillReport {
         }
         let summary: Vec<Summary> = scenarios.into_iter().map(|scenario| summary(scenario, &runs)).collect();
         let passed = !summary.is_empty() && summary.iter().all(Summary::is_good);
-        Self { schema_version: SCHEMA_VERSION, name: name.into(), seed, started_at, versions, runs, summary, passed }
+        let (name, skipped) = (name.into(), Vec::new());
+        Self { schema_version: SCHEMA_VERSION, name, seed, started_at, versions, runs, summary, skipped, passed }
+    }
+
+    /// The same, and what was left out.
+    #[must_use]
+    pub fn skipping(self, skipped: Vec<Skipped>) -> Self {
+        Self { skipped, ..self }
     }
 
     /// The runs of a scenario.

@@ -1,6 +1,14 @@
 //! The scenarios, as data: what each breaks, in which order, and which promise it holds the cluster to.
+//!
+//! [`list`] has all of them, [`need`] says which clusters can play which.
+
+mod list;
+mod need;
 
 use std::time::Duration;
+
+pub use list::ALL;
+pub use need::Need;
 
 use crate::topology::Event;
 
@@ -17,17 +25,23 @@ pub struct Scenario {
     pub arrange: &'static [Arrange],
     /// What is done, in order.
     pub acts: &'static [Act],
+    /// Whether a cluster has to sit it out: then nobody may be promoted.
+    pub steady: bool,
     /// Part of the set for CI: short, and telling.
     pub ci: bool,
 }
 
-/// What has to be so before it begins.
+/// What has to be so before it begins. What can be brought about, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrange {
     /// The coordinators' leader is on the host that holds the VIP.
     LeaderWithVip,
     /// It is on another.
     LeaderWithoutVip,
+    /// It has a disk of its own that has little room left.
+    LeaderOnSmallDisk,
+    /// The cluster is what the topology says: an `up` of the drill's does nothing but what the drill wants.
+    NothingPending,
 }
 
 /// Who is hit, by what they are at that moment.
@@ -39,6 +53,10 @@ pub enum Who {
     ShardLeader,
     /// A synchronous standby of the coordinators.
     SyncStandby,
+    /// All standbys of the coordinators but that one.
+    OtherStandbys,
+    /// All standbys of the coordinators.
+    Standbys,
     /// HAProxy beside the VIP.
     Haproxy,
     /// PgBouncer beside the VIP.
@@ -80,11 +98,22 @@ pub enum Peer {
     Etcd,
 }
 
+/// What becomes of a host's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    /// Each is sent so much later.
+    Slow(Duration),
+    /// So many of a hundred are lost.
+    Lossy(u8),
+}
+
 /// One thing that is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
     /// SIGKILL to all processes of a container; Swarm starts another.
     Kill(Who),
+    /// SIGKILL to Patroni alone, from outside of its container, which ends with it.
+    KillPatroni(Who),
     /// SIGKILL to the postmaster; Patroni and the container stay.
     KillPostmaster(Who),
     /// SIGKILL to one server process: PostgreSQL ends all sessions and recovers.
@@ -101,29 +130,27 @@ pub enum Act {
     Isolate(Place, Direction, Duration),
     /// One member does not reach others for so long.
     Cut(Who, Peer, Duration),
+    /// Standbys get nothing more from their leader for so long, and are well otherwise: they lag.
+    Lag(Who, Duration),
+    /// A host sends its packets late, or loses some, for so long.
+    Disturb(Place, Weather, Duration),
+    /// The disk of a member is full for so long. Only after [`Arrange::LeaderOnSmallDisk`].
+    FillDisk(Who, Duration),
+    /// Members on small disks get their own back.
+    UsualDisks,
     /// A planned change of the coordinators' leader.
     Switchover,
     /// A planned change of the first shard group's leader.
     ShardSwitchover,
+    /// An operator's `up` with a changed setting is killed (SIGKILL) while it hands over leadership, another completes it, and a
+    /// third takes the change back.
+    KillUp,
     /// The Docker daemon of a host is killed; its containers end with it, and it is started anew.
     KillDockerd(Place),
     /// Until every client has written again.
     UntilServed,
     /// So long.
     Wait(Duration),
-}
-
-const fn secs(count: u64) -> Duration {
-    Duration::from_secs(count)
-}
-
-use Act::{
-    Cut, Freeze, Isolate, Kill, KillBackend, KillDockerd, KillPostmaster, PowerOff, PowerOn, ShardSwitchover, Stop, Switchover,
-    UntilServed, Wait,
-};
-
-const fn scenario(name: &'static str, about: &'static str, acts: &'static [Act]) -> Scenario {
-    Scenario { name, about, event: None, arrange: &[], acts, ci: false }
 }
 
 impl Scenario {
@@ -135,146 +162,40 @@ impl Scenario {
         Self { arrange, ..self }
     }
 
+    const fn steady(self) -> Self {
+        Self { steady: true, ..self }
+    }
+
     const fn ci(self) -> Self {
         Self { ci: true, ..self }
     }
 
-    /// Whether it needs hosts that can be switched off: a lab's.
-    pub fn needs_lab(&self) -> bool {
-        self.acts.iter().any(|act| matches!(act, PowerOff(_) | PowerOn | KillDockerd(_)))
-    }
-
     /// Whether all that happens is ordered: then nobody may be turned away.
     pub fn is_planned(&self) -> bool {
-        self.acts.iter().all(|act| matches!(act, Switchover | ShardSwitchover))
-    }
-
-    /// Whether it needs shard groups.
-    pub fn needs_shards(&self) -> bool {
-        self.event == Some(Event::ShardLeaderKill) || self.acts.contains(&ShardSwitchover)
+        self.acts.iter().all(|act| matches!(act, Act::Switchover | Act::ShardSwitchover))
     }
 
     /// How long its faults last at least, when they are healed by time.
     pub fn lasts(&self) -> Duration {
-        let time = |act: &Act| match act {
-            Freeze(_, time) | Isolate(_, _, time) | Cut(_, _, time) | Wait(time) => *time,
-            _ => Duration::ZERO,
-        };
-        self.acts.iter().map(time).sum()
+        self.acts.iter().map(Act::lasts).sum()
     }
 }
 
-/// All of them.
-pub const ALL: &[Scenario] = &[
-    scenario("backend-kill", "one server process of the leader is killed: PostgreSQL recovers", &[KillBackend(Who::Leader)])
-        .event(Event::PostgresCrash),
-    scenario("postmaster-kill", "the leader's PostgreSQL is killed, Patroni stays", &[KillPostmaster(Who::Leader)])
-        .event(Event::PostgresCrash)
-        .ci(),
-    scenario("container-kill", "the leader's container is killed, Patroni with it", &[Kill(Who::Leader)])
-        .event(Event::ContainerKill)
-        .ci(),
-    scenario("shard-leader-kill", "the container of a shard group's leader is killed", &[Kill(Who::ShardLeader)])
-        .event(Event::ShardLeaderKill)
-        .ci(),
-    scenario("graceful-stop", "the leader's container is stopped in order", &[Stop(Who::Leader)]).event(Event::ContainerKill),
-    scenario("switchover", "planned change of the coordinators' leader under load", &[Switchover])
-        .event(Event::SwitchoverPause)
-        .ci(),
-    scenario("shard-switchover", "planned change of a shard group's leader under load", &[ShardSwitchover]).ci(),
-    scenario(
-        "host-loss",
-        "the host with the leader and the VIP loses its power, and comes back",
-        &[PowerOff(Place::OfLeader), UntilServed, Wait(secs(5)), PowerOn],
-    )
-    .event(Event::HostLoss)
-    .after(&[Arrange::LeaderWithVip])
-    .ci(),
-    scenario(
-        "vip-holder-loss",
-        "the host with the VIP loses its power, the leader is elsewhere",
-        &[PowerOff(Place::OfVip), UntilServed, Wait(secs(5)), PowerOn],
-    )
-    .event(Event::Vip)
-    .after(&[Arrange::LeaderWithoutVip]),
-    scenario("haproxy-kill", "HAProxy beside the VIP is killed", &[Kill(Who::Haproxy)]).event(Event::Vip).ci(),
-    scenario("pgbouncer-kill", "PgBouncer beside the VIP is killed", &[Kill(Who::Pgbouncer)]).event(Event::Vip),
-    scenario(
-        "isolation",
-        "the leader's host is cut off from everybody for 25 s, longer than the ttl",
-        &[Isolate(Place::OfLeader, Direction::Both, secs(25)), Wait(secs(25))],
-    )
-    .event(Event::Isolation)
-    .after(&[Arrange::LeaderWithVip]),
-    scenario(
-        "isolation-inbound",
-        "the leader's host hears nobody for 25 s; the VIP is elsewhere",
-        &[Isolate(Place::OfLeader, Direction::Inbound, secs(25)), Wait(secs(25))],
-    )
-    .event(Event::Isolation)
-    .after(&[Arrange::LeaderWithoutVip]),
-    scenario(
-        "isolation-outbound",
-        "nobody hears the leader's host for 25 s; the VIP is elsewhere",
-        &[Isolate(Place::OfLeader, Direction::Outbound, secs(25)), Wait(secs(25))],
-    )
-    .event(Event::Isolation)
-    .after(&[Arrange::LeaderWithoutVip]),
-    scenario(
-        "freeze",
-        "the leader's container stands still for 30 s, longer than the ttl, and thaws",
-        &[Freeze(Who::Leader, secs(30)), Wait(secs(30))],
-    )
-    .event(Event::Isolation),
-    scenario(
-        "cut-standby",
-        "the leader and its synchronous standby do not reach each other for 20 s",
-        &[Cut(Who::Leader, Peer::SyncStandby, secs(20)), Wait(secs(20))],
-    ),
-    scenario("cut-etcd", "the leader does not reach etcd for 25 s", &[Cut(Who::Leader, Peer::Etcd, secs(25)), Wait(secs(25))])
-        .event(Event::Isolation),
-    scenario("etcd-leader-kill", "the member that leads etcd is killed", &[Kill(Who::EtcdLeader), Wait(secs(5))]),
-    scenario(
-        "etcd-quorum-loss",
-        "all but one member of etcd stand still for 15 s: no leader may stay, and one comes back",
-        &[Freeze(Who::EtcdMajority, secs(15)), Wait(secs(15))],
-    ),
-    scenario("standby-loss", "the synchronous standby is killed: commits wait for another", &[Kill(Who::SyncStandby)]),
-    scenario(
-        "failover-of-failover",
-        "the leader is killed, and so is the next one as soon as it serves",
-        &[Kill(Who::Leader), UntilServed, Kill(Who::Leader)],
-    ),
-    scenario(
-        "two-leaders-lost",
-        "the coordinators' leader and a shard group's are killed together",
-        &[Kill(Who::ShardLeader), Kill(Who::Leader)],
-    ),
-    scenario(
-        "sequential-loss",
-        "the leader's host is lost and comes back, then the host of the new leader",
-        &[
-            PowerOff(Place::OfLeader),
-            UntilServed,
-            PowerOn,
-            Wait(secs(25)),
-            PowerOff(Place::OfLeader),
-            UntilServed,
-            Wait(secs(5)),
-            PowerOn,
-        ],
-    ),
-    scenario(
-        "swarm-manager-loss",
-        "the host with the leading Swarm manager loses its power, and comes back",
-        &[PowerOff(Place::OfSwarmLeader), UntilServed, Wait(secs(5)), PowerOn],
-    ),
-    scenario(
-        "dockerd-restart",
-        "the leader's host loses its Docker daemon, which starts again",
-        &[KillDockerd(Place::OfLeader)],
-    ),
-];
+impl Act {
+    /// How long it lasts at least, when time ends it.
+    fn lasts(&self) -> Duration {
+        match self {
+            Self::Freeze(_, time)
+            | Self::Isolate(_, _, time)
+            | Self::Cut(_, _, time)
+            | Self::Lag(_, time)
+            | Self::Disturb(_, _, time)
+            | Self::FillDisk(_, time)
+            | Self::Wait(time) => *time,
+            _ => Duration::ZERO,
+        }
+    }
+}
 
 /// The scenario of that name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
@@ -298,8 +219,18 @@ mod tests {
     fn whoever_loses_power_gets_it_back() {
         for scenario in ALL {
             let count = |want: fn(&Act) -> bool| scenario.acts.iter().filter(|act| want(act)).count();
-            let off = count(|act| matches!(act, PowerOff(_)));
-            assert_eq!(off, count(|act| *act == PowerOn), "{}", scenario.name);
+            let off = count(|act| matches!(act, Act::PowerOff(_)));
+            assert_eq!(off, count(|act| *act == Act::PowerOn), "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn who_got_a_small_disk_gets_its_own_back() {
+        for scenario in ALL {
+            let small = scenario.arrange.contains(&Arrange::LeaderOnSmallDisk);
+            assert_eq!(small, scenario.acts.contains(&Act::UsualDisks), "{}", scenario.name);
+            let fills = scenario.acts.iter().any(|act| matches!(act, Act::FillDisk(..)));
+            assert_eq!(small, fills, "{}: nothing but a small disk may be filled", scenario.name);
         }
     }
 

@@ -1,9 +1,31 @@
 //! Who is hit: names out of what was observed. Pure.
 
-use super::scenario::{Peer, Place, Who};
+use super::scenario::{Place, Who};
+use crate::observe::Scope;
 use crate::observe::model::{GroupState, Observed};
 use crate::templates::artifacts::LABEL_HOST;
 use crate::topology::{GroupId, HostName, Topology};
+
+/// What of the cluster tells who `who` is: a look at all of it takes seconds where hosts are busy, and a fault that is to follow
+/// another would come too late.
+pub fn scope_of(who: Who) -> Scope {
+    match who {
+        Who::Leader | Who::ShardLeader | Who::SyncStandby | Who::OtherStandbys | Who::Standbys => {
+            Scope { patroni: true, ..Scope::default() }
+        }
+        Who::Haproxy | Who::Pgbouncer => scope_of_place(Place::OfVip),
+        Who::EtcdLeader | Who::EtcdMajority => Scope { etcd: true, ..Scope::default() },
+    }
+}
+
+/// What of the cluster tells which host `place` is.
+pub fn scope_of_place(place: Place) -> Scope {
+    match place {
+        Place::OfLeader => scope_of(Who::Leader),
+        Place::OfVip => Scope { proxies: true, ..Scope::default() },
+        Place::OfSwarmLeader => Scope { swarm: true, ..Scope::default() },
+    }
+}
 
 /// Services that `who` is now; empty when nobody is.
 pub fn services(who: Who, topology: &Topology, observed: &Observed) -> Vec<String> {
@@ -17,6 +39,11 @@ pub fn services(who: Who, topology: &Topology, observed: &Observed) -> Vec<Strin
         Who::Leader => leader(GroupId::COORDINATOR),
         Who::ShardLeader => leader(first_shard(topology)),
         Who::SyncStandby => state(observed, GroupId::COORDINATOR).and_then(|s| s.sync_standbys.first().cloned()),
+        Who::Standbys => return standbys(topology, observed),
+        Who::OtherStandbys => {
+            let chosen = services(Who::SyncStandby, topology, observed);
+            return standbys(topology, observed).into_iter().filter(|name| !chosen.contains(name)).collect();
+        }
         Who::Haproxy => beside_vip("haproxy"),
         Who::Pgbouncer => beside_vip("pgbouncer"),
         Who::EtcdLeader => etcd_leader(observed),
@@ -49,14 +76,6 @@ pub fn host(place: Place, topology: &Topology, observed: &Observed) -> Option<Ho
     }
 }
 
-/// Services at the other end of a cut line.
-pub fn peers(peer: Peer, topology: &Topology, observed: &Observed) -> Vec<String> {
-    match peer {
-        Peer::SyncStandby => services(Who::SyncStandby, topology, observed),
-        Peer::Etcd => topology.etcd.iter().map(|m| m.name.to_string()).collect(),
-    }
-}
-
 /// The group whose leader is hit when a scenario speaks of a shard group.
 pub fn first_shard(topology: &Topology) -> GroupId {
     topology.groups.iter().map(|g| g.id).find(|id| !id.is_coordinator()).unwrap_or(GroupId::COORDINATOR)
@@ -68,6 +87,13 @@ pub fn vip_host(topology: &Topology, observed: &Observed) -> Option<HostName> {
         return topology.proxies.first().map(|p| p.host.clone());
     }
     topology.proxies.iter().find(|p| observed.holds_vip(p.ordinal)).map(|p| p.host.clone())
+}
+
+/// All coordinators but their leader.
+fn standbys(topology: &Topology, observed: &Observed) -> Vec<String> {
+    let leader = services(Who::Leader, topology, observed);
+    let coordinators = topology.group(GroupId::COORDINATOR).into_iter().flat_map(|group| &group.members);
+    coordinators.map(|member| member.name.to_string()).filter(|name| !leader.contains(name)).collect()
 }
 
 fn state(observed: &Observed, group: GroupId) -> Option<&GroupState> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use crate::drill::millis;
-use crate::drill::report::{DrillReport, Event, Run, Summary};
+use crate::drill::report::{DrillReport, Event, Run, Skipped, Summary};
 use crate::error::{Exit, Failure};
 use crate::quantity;
 
@@ -35,7 +35,18 @@ pub fn junit(report: &DrillReport) -> Result<String, JunitError> {
         suite.add_test_cases(summary.promised_outage.map(|promised| of_promise(summary, promised)));
         junit.add_test_suite(suite);
     }
+    junit.add_test_suites(report.skipped.iter().map(left_out));
     Ok(junit.to_string()?)
+}
+
+fn left_out(skipped: &Skipped) -> TestSuite {
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(skipped.reason.as_str());
+    let mut case = TestCase::new("left out", status);
+    case.set_classname(format!("drill.{}", skipped.scenario));
+    let mut suite = TestSuite::new(skipped.scenario.as_str());
+    suite.add_test_case(case);
+    suite
 }
 
 fn of_run(run: &Run) -> TestCase {
@@ -94,5 +105,13 @@ mod tests {
         assert!(xml.contains(r#"<property name="outage_ms" value="4000"/>"#), "{xml}");
         assert!(xml.contains(r#"<failure message="the longest of 2 outages took 9.0 s"#), "{xml}");
         assert!(!xml.contains("<leader>") && !xml.contains('\u{1b}'), "{xml}");
+    }
+
+    #[test]
+    fn what_was_left_out_is_a_skipped_test() {
+        let skipped = Skipped { scenario: "slow-network".into(), reason: "no netem".into() };
+        let xml = junit(&fixture::report().skipping(vec![skipped])).expect("XML");
+        assert!(xml.contains(r#"tests="6" skipped="1" failures="2""#), "{xml}");
+        assert!(xml.contains(r#"<skipped message="no netem"/>"#), "{xml}");
     }
 }

@@ -19,6 +19,9 @@ use crate::topology::Topology;
 use crate::topology::ids::GroupId;
 use crate::topology::model::{Group, Member, Replication};
 
+/// How the title of a wave ends in which a leader gives its leadership away, so that it can be restarted.
+pub const HAND_OVER: &str = "hand over";
+
 /// Why there can be no plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{what}: {why}")]
@@ -190,7 +193,7 @@ impl Planner<'_> {
                     let ready = vec![Condition::Candidate { group: group.id }];
                     plan.push(format!("{}: a standby is ready", group.id), Vec::new(), ready);
                     let switch = Action::Switchover { group: group.id, from: member.name.clone() };
-                    plan.push(format!("{}: hand over", group.id), vec![switch], group_conditions(self.topology, group));
+                    plan.push(format!("{}: {HAND_OVER}", group.id), vec![switch], group_conditions(self.topology, group));
                 }
                 // Without a leader there is no health to wait for between two members, only progress.
                 let until = if state.leader.is_empty() { Vec::new() } else { group_conditions(self.topology, group) };

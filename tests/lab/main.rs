@@ -5,6 +5,7 @@
 
 mod client;
 mod harness;
+mod loss;
 mod pause;
 
 use std::collections::BTreeSet;

@@ -19,17 +19,19 @@ use super::verdict::{Counts, Finding, Promise, Rule, SCHEMA_VERSION, Verdict};
 /// Judges a drill. A group without a promise promises that nothing is lost.
 pub fn check(history: &History, read: &FinalRead, promises: &BTreeMap<String, Promise>) -> Verdict {
     let mut verdict = Verdict { schema_version: SCHEMA_VERSION, ..Verdict::default() };
-    let losing = promises.values().any(|promise| promise.tolerates_loss());
+    let losing: BTreeSet<&str> =
+        promises.iter().filter(|(_, promise)| promise.tolerates_loss()).map(|(g, _)| g.as_str()).collect();
     for group in groups(history, read) {
         let promise = promises.get(group).copied().unwrap_or_default();
-        let case = Case { losing, ..Case::new(group, promise, history, read) };
+        let others_lose = losing.iter().any(|other| *other != group);
+        let case = Case { others_lose, ..Case::new(group, promise, history, read) };
         let (counts, findings) = case.judge(read);
         verdict.counts += counts;
         verdict.groups.insert(group.to_owned(), counts);
         verdict.findings.extend(findings);
     }
     if let Some(bank) = &read.bank {
-        let (half, findings) = presence::bank(bank, history, losing);
+        let (half, findings) = presence::bank(bank, history, !losing.is_empty());
         verdict.counts.half_transfers = half;
         verdict.findings.extend(findings);
     }
@@ -46,8 +48,8 @@ fn groups<'a>(history: &'a History, read: &'a FinalRead) -> BTreeSet<&'a str> {
 struct Case<'a> {
     group: &'a str,
     promise: Promise,
-    /// Whether some group, this or another, may lose what it acknowledged.
-    losing: bool,
+    /// Whether another group may lose what it acknowledged.
+    others_lose: bool,
     /// Its operations, in the order in which they were recorded.
     operations: Vec<&'a Operation>,
     leaders: Vec<&'a ServerRead>,
@@ -58,7 +60,7 @@ impl<'a> Case<'a> {
     fn new(group: &'a str, promise: Promise, history: &'a History, read: &'a FinalRead) -> Self {
         let of = |role| read.servers.iter().filter(|s| s.group == group && s.role == role).collect();
         let operations = history.operations.iter().filter(|op| op.call.group == group).collect();
-        Self { group, promise, losing: false, operations, leaders: of(Role::Leader), standbys: of(Role::Standby) }
+        Self { group, promise, others_lose: false, operations, leaders: of(Role::Leader), standbys: of(Role::Standby) }
     }
 
     fn judge(&self, read: &FinalRead) -> (Counts, Vec<Finding>) {

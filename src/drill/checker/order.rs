@@ -41,8 +41,7 @@ pub(super) fn leaders(case: &Case<'_>) -> Vec<Finding> {
 pub(super) fn clients(case: &Case<'_>, leader: &ServerRead) -> Option<Finding> {
     let mut positions: BTreeMap<u64, i64> = BTreeMap::new();
     let items = leader.lists.values().flat_map(|items| items.iter().zip(0..).map(|(op, index)| (*op, index)));
-    // The sequence that numbers rows is the coordinators': where they may lose, it may go back.
-    let rows = leader.rows.iter().filter(|_| !case.losing).map(|row| (row.op, row.position));
+    let rows = leader.rows.iter().map(|row| (row.op, row.position));
     // Of a row that is there twice, the first one counts; that it is there twice is another finding.
     for (op, position) in rows.chain(items) {
         positions.entry(op).and_modify(|known| *known = position.min(*known)).or_insert(position);

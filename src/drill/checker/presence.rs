@@ -65,8 +65,8 @@ impl Places {
             attempted.insert((place, id));
             let there = self.found.contains_key(&(place, id));
             match op.outcome {
-                // Where some group may lose, both sides may have been its own.
-                Outcome::Ok { .. } if !there && place == Place::Bank && case.losing => counts.lost += 1,
+                // Where another group may lose, both sides may have been its own.
+                Outcome::Ok { .. } if !there && place == Place::Bank && case.others_lose => counts.lost += 1,
                 Outcome::Ok { .. } if !there => lost.push(id),
                 Outcome::Fail { .. } if there => failed.push(id),
                 Outcome::Unknown { .. } if there => counts.unknown_found += 1,

@@ -13,12 +13,11 @@ const TABLES: [&str; 4] = ["drill_log", "drill_list", "drill_account", "drill_en
 /// Statements that make the tables anew, each to be run by itself.
 pub fn create(clients: &[ClientSpec], accounts: &[i32], citus: bool) -> Vec<String> {
     let mut statements = drop();
-    // No unique key: what is written twice has to show. The sequence is evaluated where the statement is, with Citus on the
-    // coordinators' leader, and its values are replicated before the commit is: it tells the order across failovers. The
-    // time does not, as hosts' clocks differ; it is for people.
+    // No unique key: what is written twice has to show. The time does not tell the order, as hosts' clocks differ; it is for
+    // people.
     statements.push(
         "create table drill_log (client int not null, sequence bigint not null, op bigint not null, \
-         position bigserial not null, at timestamptz not null default clock_timestamp())"
+         at timestamptz not null default clock_timestamp())"
             .into(),
     );
     statements.push("create table drill_list (key int primary key, items bigint[] not null default '{}')".into());
@@ -45,8 +44,13 @@ pub fn drop() -> Vec<String> {
 
 /// The register log: `op`, `position`. `table` is `drill_log`, or the name of a shard when a member is asked for what it
 /// itself holds.
+///
+/// The position is the transaction that wrote the row. Its number grows across failovers, as a standby goes on behind the last
+/// one that it has replayed, and it is that of the group which holds the row. A sequence would not do: Citus asks the
+/// coordinators' for its values, a commit on a shard does not wait until those are replicated, and after a failover of the
+/// coordinators they are given out again.
 pub fn read_log(table: &str) -> String {
-    format!("select op, position from {table} order by position, op")
+    format!("select op, xmin::text::bigint as position from {table} order by position, op")
 }
 
 /// The lists: `key`, `items` as `bigint[]`. `table` is `drill_list` or a shard's name.

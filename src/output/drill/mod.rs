@@ -14,7 +14,7 @@ use super::ui::{Report, Tone, Ui};
 use crate::drill::millis;
 use crate::drill::outage::Statistics;
 use crate::drill::report::{DrillReport, Summary};
-use crate::drill::scenario::{self, Scenario};
+use crate::drill::scenario::{self, Need, Scenario};
 use crate::quantity;
 use crate::topology::Topology;
 
@@ -28,6 +28,9 @@ impl Report for DrillReport {
             if let Some(broken) = &summary.broken_promise {
                 text += &failure(&format!("{} promise", summary.scenario), std::slice::from_ref(broken), ui);
             }
+        }
+        for skipped in &self.skipped {
+            text += &format!("\n{}  {}\n      {}\n", ui.paint(Tone::Odd, "skip"), skipped.scenario, skipped.reason);
         }
         let passed = self.runs.iter().filter(|run| run.passed).count();
         let promises = || self.summary.iter().filter(|summary| summary.promised_outage.is_some());
@@ -59,22 +62,31 @@ pub struct ScenarioLine {
     pub promise_ms: Option<u64>,
     /// Part of the set for CI.
     pub ci: bool,
-    /// Whether it switches hosts off, which only a lab's can be.
+    /// Whether it switches hosts off or exchanges their disks, which only a lab's can be.
     pub needs_lab: bool,
+    /// Whether it needs kernels that can delay and lose packets.
+    pub needs_netem: bool,
     /// Whether it needs shard groups, and this topology has none.
     pub needs_shards: bool,
+    /// What it needs that this topology does not have; `null` when nothing is missing.
+    pub lacks: Option<&'static str>,
 }
 
 impl ScenarioList {
     /// The list for a topology.
     pub fn new(topology: &Topology) -> Self {
-        let line = |scenario: &Scenario| ScenarioLine {
-            name: scenario.name,
-            about: scenario.about,
-            promise_ms: scenario.event.and_then(|event| topology.promise.outage(event)).map(millis::of),
-            ci: scenario.ci,
-            needs_lab: scenario.needs_lab(),
-            needs_shards: scenario.needs_shards() && topology.citus.is_none(),
+        let line = |scenario: &Scenario| {
+            let needs = scenario.needs();
+            ScenarioLine {
+                name: scenario.name,
+                about: scenario.about,
+                promise_ms: scenario.event.and_then(|event| topology.promise.outage(event)).map(millis::of),
+                ci: scenario.ci,
+                needs_lab: needs.contains(&Need::Lab),
+                needs_netem: needs.contains(&Need::Netem),
+                needs_shards: needs.contains(&Need::Shards) && topology.citus.is_none(),
+                lacks: needs.into_iter().find(|need| need.lacking(topology).is_some()).map(Need::name),
+            }
         };
         Self { schema_version: 1, scenarios: scenario::ALL.iter().map(line).collect() }
     }
@@ -85,16 +97,14 @@ impl Report for ScenarioList {
         let mut table = table::table(&["scenario", "promise", "ci", "needs", "what happens"]);
         align_right(&mut table, 1);
         for line in &self.scenarios {
-            let needs = match (line.needs_lab, line.needs_shards) {
-                (_, true) => "shards",
-                (true, false) => "lab",
-                (false, false) => "",
-            };
+            let hosts = [(line.needs_lab, Need::Lab), (line.needs_netem, Need::Netem)];
+            let hosts = hosts.into_iter().filter(|(needed, _)| *needed).map(|(_, need)| need.name());
+            let needs = line.lacks.into_iter().chain(hosts).collect::<Vec<_>>().join(", ");
             table.add_row([
                 line.name.to_owned(),
                 line.promise_ms.map_or_else(|| MISSING.to_owned(), quantity::millis),
                 if line.ci { "yes" } else { "" }.to_owned(),
-                needs.to_owned(),
+                needs,
                 line.about.to_owned(),
             ]);
         }
@@ -158,6 +168,7 @@ fn shown(duration: Option<Duration>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drill::report::Skipped;
 
     #[test]
     fn scenarios_are_lines_and_failures_have_their_reasons() {
@@ -176,5 +187,12 @@ fail  kill <leader> promise
 a <drill> & \"more\" failed: 2 of 3 runs passed, 1 of 2 promises kept (seed 42)
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_was_left_out_is_named() {
+        let skipped = Skipped { scenario: "slow-network".into(), reason: "slow-network needs `tc`".into() };
+        let text = fixture::report().skipping(vec![skipped]).text(&Ui::new(false, true, true, false));
+        assert!(text.contains("\nskip  slow-network\n      slow-network needs `tc`\n"), "{text}");
     }
 }

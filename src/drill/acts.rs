@@ -1,0 +1,262 @@
+//! Doing what a scenario says, act by act. Part of the [`Director`]'s work.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::director::Director;
+use super::fault::disk::{self, Disk};
+use super::fault::network::{self, Cut};
+use super::fault::process;
+use super::notes::Notes;
+use super::operator::{self, Changed};
+use super::scenario::{Act, Direction, Peer, Place, Scenario, Weather, Who};
+use super::workload::Workload;
+use super::{DrillError, fault, target};
+use crate::lab::{self, LabName};
+use crate::observe::observe;
+use crate::remote::container::Container;
+use crate::topology::{GroupId, HostName};
+
+impl Director<'_> {
+    /// Does everything in order.
+    pub(super) async fn play(
+        &mut self,
+        scenario: &Scenario,
+        lab: Option<&LabName>,
+        workload: &Workload,
+        notes: &mut Notes,
+    ) -> Result<(), DrillError> {
+        for act in scenario.acts {
+            self.stopped()?;
+            self.act(*act, lab, workload, notes).await?;
+        }
+        Ok(())
+    }
+
+    /// Does one thing.
+    async fn act(&mut self, act: Act, lab: Option<&LabName>, workload: &Workload, notes: &mut Notes) -> Result<(), DrillError> {
+        match act {
+            Act::Kill(who) => self.kill(who, "SIGKILL", notes).await,
+            Act::Stop(who) => self.kill(who, "SIGTERM", notes).await,
+            Act::KillPatroni(who) => self.kill_patroni(who, notes).await,
+            Act::KillPostmaster(who) => self.kill_inside(who, process::POSTMASTER, "the postmaster", notes).await,
+            Act::KillBackend(who) => self.kill_inside(who, process::BACKEND, "a server process", notes).await,
+            Act::Freeze(who, time) => self.freeze(who, time, notes).await,
+            Act::Isolate(place, direction, time) => self.isolate(place, direction, time, notes).await,
+            Act::Cut(who, peer, time) => self.cut(who, peer, time, notes).await,
+            Act::Lag(who, time) => self.lag(who, time, notes).await,
+            Act::Disturb(place, weather, time) => self.disturb(place, weather, time, notes).await,
+            Act::FillDisk(who, time) => self.fill_disk(who, time, notes).await,
+            Act::UsualDisks => self.usual_disks(notes).await,
+            Act::PowerOff(place) => self.power_off(place, lab, notes).await,
+            Act::PowerOn => self.power_on(lab, notes).await,
+            Act::Switchover => self.ordered(GroupId::COORDINATOR, notes).await,
+            Act::ShardSwitchover => self.ordered(target::first_shard(self.topology), notes).await,
+            Act::KillDockerd(place) => self.kill_dockerd(place, notes).await,
+            Act::KillUp => self.kill_up(notes).await,
+            Act::UntilServed => self.wants_service(workload, notes.clock.now(), notes).await,
+            Act::Wait(time) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn freeze(&self, who: Who, time: Duration, notes: &mut Notes) -> Result<(), DrillError> {
+        for name in self.services(who).await? {
+            let container = self.fleet.member(self.topology, &name).await?;
+            notes.harm(format!("{name} stands still for {} s", time.as_secs()));
+            process::freeze(self.fleet.link(&container.host)?, &container, time, self.consent).await?;
+        }
+        Ok(())
+    }
+
+    async fn isolate(&self, place: Place, direction: Direction, time: Duration, notes: &mut Notes) -> Result<(), DrillError> {
+        let name = self.place(place).await?;
+        let what = match direction {
+            Direction::Both => "is cut off",
+            Direction::Inbound => "hears nobody",
+            Direction::Outbound => "is heard by nobody",
+        };
+        notes.harm(format!("{name} {what} for {} s", time.as_secs()));
+        network::isolate(self.fleet.link(&name)?, self.topology.host(&name), direction, time, self.consent).await
+    }
+
+    async fn cut(&self, who: Who, peer: Peer, time: Duration, notes: &mut Notes) -> Result<(), DrillError> {
+        let name = self.one(who).await?;
+        let peers = match peer {
+            Peer::SyncStandby => self.services(Who::SyncStandby).await?,
+            Peer::Etcd => self.topology.etcd.iter().map(|m| m.name.to_string()).collect(),
+        };
+        let what = Cut { addresses: self.addresses(&peers).await?, port: None };
+        let container = self.fleet.member(self.topology, &name).await?;
+        notes.harm(format!("{name} does not reach {} for {} s", peers.join(", "), time.as_secs()));
+        network::cut(self.fleet.link(&container.host)?, &container, &what, time, self.consent).await
+    }
+
+    /// Standbys stop receiving WAL, and nothing else: to Patroni they are well. Where nothing may be lost they must not lead.
+    async fn lag(&self, who: Who, time: Duration, notes: &mut Notes) -> Result<(), DrillError> {
+        let leader = self.one(Who::Leader).await?;
+        let what = Cut { addresses: self.addresses(&[leader]).await?, port: Some(network::POSTGRES) };
+        let names = self.services(who).await?;
+        for name in &names {
+            let container = self.fleet.member(self.topology, name).await?;
+            notes.harm(format!("{name} gets nothing more from its leader for {} s", time.as_secs()));
+            network::cut(self.fleet.link(&container.host)?, &container, &what, time, self.consent).await?;
+        }
+        if who == Who::OtherStandbys {
+            notes.barred.extend(names);
+        }
+        Ok(())
+    }
+
+    async fn disturb(&self, place: Place, weather: Weather, time: Duration, notes: &mut Notes) -> Result<(), DrillError> {
+        let name = self.place(place).await?;
+        let what = match weather {
+            Weather::Slow(delay) => format!("sends everything {} ms late", delay.as_millis()),
+            Weather::Lossy(percent) => format!("loses {percent} % of what it sends"),
+        };
+        notes.harm(format!("{name} {what} for {} s", time.as_secs()));
+        network::disturb(self.fleet.link(&name)?, self.topology.host(&name), weather, time, self.consent).await
+    }
+
+    async fn fill_disk(&self, who: Who, time: Duration, notes: &mut Notes) -> Result<(), DrillError> {
+        for name in self.services(who).await? {
+            let container = self.fleet.member(self.topology, &name).await?;
+            notes.harm(format!("the disk of {name} is full for {} s", time.as_secs()));
+            disk::fill(self.fleet.link(&container.host)?, &self.disk(&container), time, self.consent).await?;
+        }
+        Ok(())
+    }
+
+    async fn usual_disks(&self, notes: &mut Notes) -> Result<(), DrillError> {
+        for link in self.fleet.links() {
+            for name in fault::heal(link, disk::SMALL).await? {
+                let member = name.trim_start_matches(disk::SMALL);
+                notes.tell(format!("{member} gets its own disk back, and is copied anew onto it"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn power_off(&self, place: Place, lab: Option<&LabName>, notes: &mut Notes) -> Result<(), DrillError> {
+        let name = self.place(place).await?;
+        notes.harm(format!("{name} loses its power"));
+        lab::kill(lab.ok_or_else(no_switch)?, name.as_str()).await?;
+        Ok(())
+    }
+
+    async fn power_on(&mut self, lab: Option<&LabName>, notes: &mut Notes) -> Result<(), DrillError> {
+        notes.tell("power is back");
+        lab::start(self.ui, lab.ok_or_else(no_switch)?, &[]).await?;
+        self.fleet.revive(self.topology).await;
+        Ok(())
+    }
+
+    async fn kill_dockerd(&self, place: Place, notes: &mut Notes) -> Result<(), DrillError> {
+        let name = self.place(place).await?;
+        notes.harm(format!("the Docker daemon of {name} is killed"));
+        process::kill_dockerd(self.fleet.link(&name)?, self.consent).await
+    }
+
+    async fn services(&self, who: Who) -> Result<Vec<String>, DrillError> {
+        let observed = observe(self.topology, &self.fleet, target::scope_of(who)).await;
+        let found = target::services(who, self.topology, &observed);
+        if found.is_empty() { Err(DrillError::NoTarget { what: format!("{who:?}") }) } else { Ok(found) }
+    }
+
+    /// The one service that `who` is now.
+    pub(super) async fn one(&self, who: Who) -> Result<String, DrillError> {
+        self.services(who).await?.pop().ok_or_else(|| DrillError::NoTarget { what: format!("{who:?}") })
+    }
+
+    async fn place(&self, place: Place) -> Result<HostName, DrillError> {
+        let observed = observe(self.topology, &self.fleet, target::scope_of_place(place)).await;
+        let found = target::host(place, self.topology, &observed);
+        found.ok_or_else(|| DrillError::NoTarget { what: format!("host {place:?}") })
+    }
+
+    async fn kill(&self, who: Who, signal: &str, notes: &mut Notes) -> Result<(), DrillError> {
+        for name in self.services(who).await? {
+            let container = self.fleet.member(self.topology, &name).await?;
+            notes.harm(format!("{signal} to {name}"));
+            process::kill(&container, signal, self.consent).await?;
+        }
+        Ok(())
+    }
+
+    async fn kill_patroni(&self, who: Who, notes: &mut Notes) -> Result<(), DrillError> {
+        for name in self.services(who).await? {
+            let container = self.fleet.member(self.topology, &name).await?;
+            notes.harm(format!("SIGKILL to Patroni of {name}"));
+            process::kill_first(self.fleet.link(&container.host)?, &container, self.consent).await?;
+        }
+        Ok(())
+    }
+
+    async fn kill_inside(&self, who: Who, pid: &str, what: &str, notes: &mut Notes) -> Result<(), DrillError> {
+        for name in self.services(who).await? {
+            let container = self.fleet.member(self.topology, &name).await?;
+            notes.harm(format!("SIGKILL to {what} of {name}"));
+            process::kill_process(&container, pid, self.consent).await?;
+        }
+        Ok(())
+    }
+
+    async fn ordered(&self, group: GroupId, notes: &mut Notes) -> Result<(), DrillError> {
+        notes.harm(format!("switchover of {group} is ordered"));
+        let change = self.switch(group, None).await?;
+        let held = change.held_back_ms.map_or(String::new(), |ms| format!(", clients were held back for {ms} ms"));
+        notes.tell(format!("{} leads {group}{held}", change.to));
+        Ok(())
+    }
+
+    /// Whatever becomes of the change, the topology file has the last word.
+    async fn kill_up(&mut self, notes: &mut Notes) -> Result<(), DrillError> {
+        // It is the operator's `up` that holds the lock now, and leaves it behind.
+        self.unlock().await;
+        let changed = self.kill_and_complete(notes).await;
+        notes.tell("`up` takes the change back");
+        let reverted = operator::up(self.topology_file).await;
+        self.lock().await?;
+        changed.and(reverted)
+    }
+
+    async fn kill_and_complete(&self, notes: &mut Notes) -> Result<(), DrillError> {
+        let changed = Changed::copy_of(self.topology_file)?;
+        notes.harm("`up` begins to roll out a setting that restarts every member");
+        if operator::kill_up_in_hand_over(&changed.path).await? {
+            notes.tell("SIGKILL to `up` while it hands over leadership");
+        } else {
+            notes.reasons.push("`up` ended without handing over, so it was not killed".into());
+        }
+        operator::up(&changed.path).await?;
+        notes.tell("another `up` has completed the change");
+        Ok(())
+    }
+
+    /// All addresses of services: members are in more than one network, and are found in any of them.
+    async fn addresses(&self, services: &[String]) -> Result<Vec<Ipv4Addr>, DrillError> {
+        let mut all = Vec::new();
+        for name in services {
+            let container = self.fleet.member(self.topology, name).await?;
+            let found = container.docker.inspect_container(&container.id, None).await;
+            let found = found.map_err(|source| DrillError::Docker { target: name.clone(), doing: "inspect it", source })?;
+            let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+            all.extend(networks.values().filter_map(|network| network.ip_address.as_ref()?.parse::<Ipv4Addr>().ok()));
+        }
+        Ok(all)
+    }
+
+    /// A member's disk.
+    pub(super) fn disk<'a>(&self, container: &'a Container) -> Disk<'a> {
+        let cluster = &self.topology.name;
+        let services = self.artifacts.services.iter().filter(|service| service.name.as_str() == container.name);
+        let volume = services.flat_map(|service| &service.volumes).next().cloned().unwrap_or_default();
+        Disk { container, service: format!("{cluster}_{}", container.name), volume }
+    }
+}
+
+fn no_switch() -> DrillError {
+    DrillError::NoTarget { what: "power switch".into() }
+}

@@ -1,0 +1,178 @@
+//! The operator's own `up`, as a process that can be killed, and a copy of the topology file that gives it something to do.
+//!
+//! The copy lies beside the file, since names of files in it are relative to its folder, and goes when its owner does. The file
+//! itself is only read.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::DrillError;
+use crate::plan::planner::HAND_OVER;
+
+/// A setting that takes a restart of every member, is of no consequence, and is in nobody's way: no standby needs as much of it
+/// as its leader has.
+const SETTING: &str = "track_activity_query_size";
+/// Its value in the copy, in bytes, and the one that is taken where this one is in use.
+const VALUES: [i64; 2] = [2048, 3072];
+/// How long into the hand-over `up` is killed. It looks before it acts: on a busy host it may not have held clients back by then.
+const INTO_IT: Duration = Duration::from_millis(500);
+/// An `up` that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A copy of a topology file with one setting changed.
+#[derive(Debug)]
+pub struct Changed {
+    /// The copy.
+    pub path: PathBuf,
+}
+
+impl Changed {
+    /// Writes it.
+    pub fn copy_of(original: &Path) -> Result<Self, DrillError> {
+        let failed = |path: &Path| {
+            let path = path.display().to_string();
+            move |source| DrillError::File { path, source }
+        };
+        let text = std::fs::read_to_string(original).map_err(failed(original))?;
+        let text = changed(&text).map_err(std::io::Error::other).map_err(failed(original))?;
+        let path = original.with_file_name(format!(".drill-{}.toml", std::process::id()));
+        std::fs::write(&path, text).map_err(failed(&path))?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        // A copy that stays is in nobody's way.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The text of a topology file with another value of [`SETTING`].
+fn changed(text: &str) -> Result<String, String> {
+    let mut file: toml::Table = text.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
+    let section = |table: &mut toml::Table, name: &str| match table.entry(name).or_insert_with(|| toml::Table::new().into()) {
+        toml::Value::Table(section) => Ok(std::mem::take(section)),
+        _ => Err(format!("{name} is no table")),
+    };
+    let mut postgres = section(&mut file, "postgres")?;
+    let mut parameters = section(&mut postgres, "parameters")?;
+    let [first, other] = VALUES;
+    let taken = parameters.get(SETTING).and_then(toml::Value::as_integer) == Some(first);
+    parameters.insert(SETTING.to_owned(), if taken { other } else { first }.into());
+    postgres.insert("parameters".to_owned(), parameters.into());
+    file.insert("postgres".to_owned(), postgres.into());
+    toml::to_string(&file).map_err(|error| error.to_string())
+}
+
+/// Starts `up` and kills it while it hands over a group's leadership; false when it ended without.
+pub async fn kill_up_in_hand_over(topology: &Path) -> Result<bool, DrillError> {
+    let mut up = start(topology)?;
+    let mut stderr = BufReader::new(up.stderr.take().expect("stderr is piped")).lines();
+    while let Ok(Some(line)) = stderr.next_line().await {
+        if begins_hand_over(&line) {
+            tokio::time::sleep(INTO_IT).await;
+            // It gets no chance to give its lock back, nor to let clients go on.
+            up.kill().await.map_err(failed)?;
+            return Ok(true);
+        }
+    }
+    up.wait().await.map_err(failed)?;
+    Ok(false)
+}
+
+/// Without a terminal `up` tells of each wave in a line of its own when it begins, e.g. `[3/7] coordinator: hand over`.
+fn begins_hand_over(line: &str) -> bool {
+    line.starts_with('[') && line.ends_with(HAND_OVER)
+}
+
+/// Runs `up` to its end; an error says what it said last.
+pub async fn up(topology: &Path) -> Result<(), DrillError> {
+    let mut up = start(topology)?;
+    let mut stderr = up.stderr.take().expect("stderr is piped");
+    let mut text = String::new();
+    let ended = async {
+        stderr.read_to_string(&mut text).await?;
+        up.wait().await
+    };
+    let status = match tokio::time::timeout(PATIENCE, ended).await {
+        Ok(status) => status.map_err(failed)?,
+        Err(_) => return Err(no_up(format!("has not ended within {} s", PATIENCE.as_secs()))),
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let said = text.lines().find(|line| line.starts_with("error")).or(text.lines().last()).unwrap_or_default();
+    Err(no_up(format!("ended with {status}: {said}")))
+}
+
+fn start(topology: &Path) -> Result<Child, DrillError> {
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut command = Command::new(program);
+    command.arg("--topology").arg(topology).args(["--yes", "up"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.spawn().map_err(failed)
+}
+
+fn failed(source: std::io::Error) -> DrillError {
+    no_up(source.to_string())
+}
+
+fn no_up(reason: String) -> DrillError {
+    DrillError::Fault { target: "`pgclusterctl up`".into(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_setting_is_changed_and_nothing_else() {
+        let text = "[cluster]\nname = \"pg\"\n[postgres.parameters]\nwork_mem = \"8MB\"\n";
+        let once: toml::Table = changed(text).expect("a topology").parse().expect("TOML");
+        assert_eq!(once["postgres"]["parameters"][SETTING].as_integer(), Some(VALUES[0]));
+        assert_eq!(once["postgres"]["parameters"]["work_mem"].as_str(), Some("8MB"));
+        assert_eq!(once["cluster"]["name"].as_str(), Some("pg"));
+        let twice: toml::Table = changed(&once.to_string()).expect("a topology").parse().expect("TOML");
+        assert_eq!(
+            twice["postgres"]["parameters"][SETTING].as_integer(),
+            Some(VALUES[1]),
+            "a value that is in use changes nothing"
+        );
+        assert!(changed("postgres = 3").is_err());
+    }
+
+    #[test]
+    fn every_example_can_be_changed() {
+        for name in ["three-hosts", "five-hosts", "one-host"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(format!("{name}.toml"));
+            let text = std::fs::read_to_string(&path).expect("an example");
+            let text = changed(&text).expect("a topology");
+            let (topology, _) = crate::topology::parse(&text, &path).unwrap_or_else(|found| panic!("{name}: {found:?}"));
+            assert_eq!(topology.parameters[SETTING], VALUES[0].to_string());
+        }
+    }
+
+    #[test]
+    fn a_hand_over_is_known_by_its_first_line() {
+        assert!(begins_hand_over("[3/7] coordinator: hand over"));
+        assert!(!begins_hand_over("✓ [3/7] coordinator: hand over (10.8 s)"));
+        assert!(!begins_hand_over("[4/7] coordinator: coordinator-3"));
+    }
+
+    #[test]
+    fn the_copy_goes_and_the_file_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let original = folder.path().join("topology.toml");
+        std::fs::write(&original, "schema = 1\n").expect("writable");
+        let copy = Changed::copy_of(&original).expect("a copy");
+        assert!(copy.path.exists() && copy.path.parent() == original.parent());
+        drop(copy);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 1);
+        assert_eq!(std::fs::read_to_string(&original).expect("readable"), "schema = 1\n");
+    }
+}

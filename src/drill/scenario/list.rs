@@ -1,0 +1,175 @@
+//! All scenarios.
+
+use std::time::Duration;
+
+use super::Act::{
+    Cut, Disturb, FillDisk, Freeze, Isolate, Kill, KillBackend, KillDockerd, KillPatroni, KillPostmaster, KillUp, Lag,
+    PowerOff, PowerOn, ShardSwitchover, Stop, Switchover, UntilServed, UsualDisks, Wait,
+};
+use super::{Act, Arrange, Direction, Peer, Place, Scenario, Weather, Who};
+use crate::topology::Event;
+
+const fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+const fn scenario(name: &'static str, about: &'static str, acts: &'static [Act]) -> Scenario {
+    Scenario { name, about, event: None, arrange: &[], acts, steady: false, ci: false }
+}
+
+/// All of them.
+pub const ALL: &[Scenario] = &[
+    scenario("backend-kill", "one server process of the leader is killed: PostgreSQL recovers", &[KillBackend(Who::Leader)])
+        .event(Event::PostgresCrash),
+    scenario("postmaster-kill", "the leader's PostgreSQL is killed, Patroni stays", &[KillPostmaster(Who::Leader)])
+        .event(Event::PostgresCrash)
+        .ci(),
+    scenario("container-kill", "the leader's container is killed, Patroni with it", &[Kill(Who::Leader)])
+        .event(Event::ContainerKill)
+        .ci(),
+    scenario("patroni-kill", "the leader's Patroni is killed, its container ends with it", &[KillPatroni(Who::Leader)])
+        .event(Event::ContainerKill),
+    scenario("shard-leader-kill", "the container of a shard group's leader is killed", &[Kill(Who::ShardLeader)])
+        .event(Event::ShardLeaderKill)
+        .ci(),
+    scenario("graceful-stop", "the leader's container is stopped in order", &[Stop(Who::Leader)]).event(Event::ContainerKill),
+    scenario("switchover", "planned change of the coordinators' leader under load", &[Switchover])
+        .event(Event::SwitchoverPause)
+        .ci(),
+    scenario("shard-switchover", "planned change of a shard group's leader under load", &[ShardSwitchover]).ci(),
+    scenario(
+        "host-loss",
+        "the host with the leader and the VIP loses its power, and comes back",
+        &[PowerOff(Place::OfLeader), UntilServed, Wait(secs(5)), PowerOn],
+    )
+    .event(Event::HostLoss)
+    .after(&[Arrange::LeaderWithVip])
+    .ci(),
+    scenario(
+        "vip-holder-loss",
+        "the host with the VIP loses its power, the leader is elsewhere",
+        &[PowerOff(Place::OfVip), UntilServed, Wait(secs(5)), PowerOn],
+    )
+    .event(Event::Vip)
+    .after(&[Arrange::LeaderWithoutVip]),
+    scenario("haproxy-kill", "HAProxy beside the VIP is killed", &[Kill(Who::Haproxy)]).event(Event::Vip).ci(),
+    scenario("pgbouncer-kill", "PgBouncer beside the VIP is killed", &[Kill(Who::Pgbouncer)]).event(Event::Vip),
+    scenario(
+        "isolation",
+        "the leader's host is cut off from everybody for 25 s, longer than the ttl",
+        &[Isolate(Place::OfLeader, Direction::Both, secs(25)), Wait(secs(25))],
+    )
+    .event(Event::Isolation)
+    .after(&[Arrange::LeaderWithVip]),
+    scenario(
+        "isolation-inbound",
+        "the leader's host hears nobody for 25 s; the VIP is elsewhere",
+        &[Isolate(Place::OfLeader, Direction::Inbound, secs(25)), Wait(secs(25))],
+    )
+    .event(Event::Isolation)
+    .after(&[Arrange::LeaderWithoutVip]),
+    scenario(
+        "isolation-outbound",
+        "nobody hears the leader's host for 25 s; the VIP is elsewhere",
+        &[Isolate(Place::OfLeader, Direction::Outbound, secs(25)), Wait(secs(25))],
+    )
+    .event(Event::Isolation)
+    .after(&[Arrange::LeaderWithoutVip]),
+    scenario(
+        "freeze",
+        "the leader's container stands still for 30 s, longer than the ttl, and thaws",
+        &[Freeze(Who::Leader, secs(30)), Wait(secs(30))],
+    )
+    .event(Event::Isolation),
+    scenario(
+        "cut-standby",
+        "the leader and its synchronous standby do not reach each other for 20 s",
+        &[Cut(Who::Leader, Peer::SyncStandby, secs(20)), Wait(secs(20))],
+    ),
+    scenario("cut-etcd", "the leader does not reach etcd for 25 s", &[Cut(Who::Leader, Peer::Etcd, secs(25)), Wait(secs(25))])
+        .event(Event::Isolation),
+    scenario("etcd-leader-kill", "the member that leads etcd is killed", &[Kill(Who::EtcdLeader), Wait(secs(5))]),
+    scenario(
+        "etcd-quorum-loss",
+        "all but one member of etcd stand still for 15 s: no leader may stay, and one comes back",
+        &[Freeze(Who::EtcdMajority, secs(15)), Wait(secs(15))],
+    ),
+    scenario("standby-loss", "the synchronous standby is killed: commits wait for another", &[Kill(Who::SyncStandby)]),
+    scenario(
+        "replica-lag",
+        "leader and synchronous standby are lost, the standby that is left lags: it may not lead, one of them has to come back",
+        &[
+            Lag(Who::OtherStandbys, secs(45)),
+            // Less than `maximum_lag_on_failover`: what keeps the laggard from leading is that it is not synchronous.
+            Wait(secs(8)),
+            Freeze(Who::Leader, secs(30)),
+            Freeze(Who::SyncStandby, secs(20)),
+            Wait(secs(20)),
+            UntilServed,
+            Wait(secs(20)),
+        ],
+    ),
+    scenario(
+        "lagging-loss",
+        "all standbys stand still for 3 s, then the leader is killed: what replication may lose, it loses now",
+        &[Lag(Who::Standbys, secs(15)), Wait(secs(3)), Kill(Who::Leader), UntilServed, Wait(secs(12))],
+    ),
+    scenario(
+        "disk-full",
+        "the disk under the leader's data is full for 20 s",
+        &[FillDisk(Who::Leader, secs(20)), UntilServed, Wait(secs(20)), UsualDisks],
+    )
+    .after(&[Arrange::LeaderOnSmallDisk]),
+    scenario(
+        "slow-network",
+        "the leader's host sends everything 50 ms late for 20 s: nobody may take over",
+        &[Disturb(Place::OfLeader, Weather::Slow(Duration::from_millis(50)), secs(20)), Wait(secs(20))],
+    )
+    .steady(),
+    scenario(
+        "lossy-network",
+        "the leader's host loses 2 % of what it sends for 20 s: nobody may take over",
+        &[Disturb(Place::OfLeader, Weather::Lossy(2), secs(20)), Wait(secs(20))],
+    )
+    .steady(),
+    scenario(
+        "failover-of-failover",
+        "the leader is killed, and so is the next one as soon as it serves",
+        &[Kill(Who::Leader), UntilServed, Kill(Who::Leader)],
+    ),
+    scenario(
+        "two-leaders-lost",
+        "the coordinators' leader and a shard group's are killed together",
+        &[Kill(Who::ShardLeader), Kill(Who::Leader)],
+    ),
+    scenario(
+        "sequential-loss",
+        "the leader's host is lost and comes back, then the host of the new leader",
+        &[
+            PowerOff(Place::OfLeader),
+            UntilServed,
+            PowerOn,
+            Wait(secs(25)),
+            PowerOff(Place::OfLeader),
+            UntilServed,
+            Wait(secs(5)),
+            PowerOn,
+        ],
+    ),
+    scenario(
+        "swarm-manager-loss",
+        "the host with the leading Swarm manager loses its power, and comes back",
+        &[PowerOff(Place::OfSwarmLeader), UntilServed, Wait(secs(5)), PowerOn],
+    ),
+    scenario(
+        "up-killed",
+        "`up` restarts every member for a setting, is killed while it hands over, and run again; then the setting is taken back",
+        &[KillUp],
+    )
+    .after(&[Arrange::NothingPending]),
+    scenario(
+        "dockerd-restart",
+        "the leader's host loses its Docker daemon, which starts again",
+        &[KillDockerd(Place::OfLeader)],
+    ),
+];
