@@ -84,6 +84,9 @@ pub enum Command {
     Failover(commands::failover::Args),
     /// Hand leadership to a standby while all is well (planned).
     Switchover(commands::switchover::Args),
+    /// Show where the rows are, and move them.
+    #[command(subcommand)]
+    Shards(commands::shards::Command),
     /// Open psql on a leader or a member, as postgres, without a password.
     Psql(commands::psql::Args),
     /// Print a password of the cluster.

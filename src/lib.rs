@@ -19,6 +19,7 @@ pub mod output;
 pub mod plan;
 pub mod quantity;
 pub mod remote;
+pub mod shards;
 pub mod steps;
 pub mod templates;
 pub mod topology;

@@ -22,6 +22,7 @@ pub mod psql;
 pub mod render;
 pub mod rounds;
 pub mod session;
+pub mod shards;
 pub mod status;
 pub mod switchover;
 pub mod topology;
@@ -50,6 +51,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         Command::Health(args) => health::run(context, args).await,
         Command::Failover(args) => failover::run(context, args).await,
         Command::Switchover(args) => switchover::run(context, args).await,
+        Command::Shards(command) => shards::run(context, command).await,
         Command::Psql(args) => psql::run(context, args).await,
         Command::Password(args) => password::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,

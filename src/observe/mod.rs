@@ -11,6 +11,7 @@ mod patience;
 pub mod patroni;
 mod proxies;
 mod scope;
+pub mod shards;
 mod stores;
 mod swarm;
 

@@ -8,6 +8,7 @@ pub mod plan;
 pub mod progress;
 pub mod run;
 pub mod screen;
+pub mod shards;
 pub mod status;
 pub mod table;
 pub mod ui;

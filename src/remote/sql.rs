@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row};
 
 use super::container::Container;
@@ -93,8 +94,19 @@ pub async fn connect(member: &Container) -> Result<Client, SqlError> {
 
 /// Rows of a query, within a deadline.
 pub async fn rows(member: &Container, client: &Client, sql: &str, limit: Duration) -> Result<Vec<Row>, SqlError> {
+    rows_with(member, client, sql, &[], limit).await
+}
+
+/// Rows of a query with parameters, within a deadline.
+pub async fn rows_with(
+    member: &Container,
+    client: &Client,
+    sql: &str,
+    values: &[&(dyn ToSql + Sync)],
+    limit: Duration,
+) -> Result<Vec<Row>, SqlError> {
     let name = || member.name.clone();
-    match tokio::time::timeout(limit, client.query(sql, &[])).await {
+    match tokio::time::timeout(limit, client.query(sql, values)).await {
         Ok(result) => result.map_err(|source| SqlError::Postgres { member: name(), source }),
         Err(_) => Err(SqlError::Timeout { member: name(), after: limit }),
     }

@@ -7,6 +7,7 @@ pub mod handover;
 pub mod objects;
 pub mod patroni;
 pub mod poolers;
+pub mod rebalance;
 pub mod swarm;
 pub mod teardown;
 

@@ -1,0 +1,77 @@
+//! `shards`: where the rows are, and moving them.
+
+mod list;
+mod moves;
+mod rebalance;
+
+use super::session::Session;
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+use crate::observe::shards::Catalog;
+use crate::shards::ShardMap;
+use crate::steps::rebalance::ShardError;
+use crate::topology::GroupId;
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Show where the shards are, how large, and how evenly they lie.
+    List(list::ListArgs),
+    /// Show which shard, group and host a value lives on.
+    Where(list::WhereArgs),
+    /// Move shards until all shard groups carry alike; goes on without this program.
+    Rebalance(rebalance::Args),
+    /// Show the newest rebalance.
+    Status(rebalance::StatusArgs),
+    /// Stop the rebalance that runs.
+    Cancel,
+    /// Empty shard groups: none of their shards stays.
+    Drain(rebalance::DrainArgs),
+    /// Move one shard, and those that lie with it, to another group.
+    Move(moves::MoveArgs),
+    /// Give one value of the distribution column a shard of its own.
+    Isolate(moves::IsolateArgs),
+    /// Split a shard, and those that lie with it, into equal parts.
+    Split(moves::SplitArgs),
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandError> {
+    match command {
+        Command::List(args) => list::list(context, args).await,
+        Command::Where(args) => list::locate(context, args).await,
+        Command::Rebalance(args) => rebalance::run(context, args).await,
+        Command::Status(args) => rebalance::status(context, args).await,
+        Command::Cancel => rebalance::cancel(context).await,
+        Command::Drain(args) => rebalance::drain(context, args).await,
+        Command::Move(args) => moves::relocate(context, args).await,
+        Command::Isolate(args) => moves::isolate(context, args).await,
+        Command::Split(args) => moves::split(context, args).await,
+    }
+}
+
+/// A cluster with shards, and Citus' catalog of it.
+struct Shards {
+    session: Session,
+    catalog: Catalog,
+    map: ShardMap,
+}
+
+impl Shards {
+    async fn open(context: &Context) -> Result<Self, CommandError> {
+        let session = Session::open(context).await?;
+        if session.topology.citus.is_none() {
+            let error = CommandError::new(Exit::Usage, format!("{} has no shard groups", session.topology.name));
+            return Err(error.hint("add [shards] to the topology and run `pgclusterctl up`"));
+        }
+        let catalog = catalog(&session).await?;
+        let map = catalog.map().await.map_err(|source| ShardError::Sql { doing: "looking at the shards".into(), source })?;
+        Ok(Self { session, catalog, map })
+    }
+}
+
+/// Connects to wherever the coordinators' leader is now.
+async fn catalog(session: &Session) -> Result<Catalog, CommandError> {
+    let leader = session.leader(GroupId::COORDINATOR).await?;
+    Ok(Catalog::open(&session.topology, &session.fleet, &leader).await.map_err(ShardError::from)?)
+}

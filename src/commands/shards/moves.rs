@@ -1,0 +1,146 @@
+//! `shards move`, `isolate` and `split`: one shard at a time, with those that lie together with it.
+
+use super::Shards;
+use super::list::known_table;
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+use crate::output::Step;
+use crate::output::shards::PlanReport;
+use crate::shards::{Move, Node, Placement, TableKind, TransferMode, obstacles, split_points};
+use crate::steps::rebalance::{self, ShardError, key_value, shard_of};
+use crate::topology::GroupId;
+
+/// Arguments of `shards move`.
+#[derive(Debug, clap::Args)]
+pub struct MoveArgs {
+    /// Its id, as in `shards list --top 10`.
+    pub shard: u64,
+    /// The shard group that it goes to.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub to: u32,
+    /// How rows get to their new place.
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
+    pub transfer: TransferMode,
+}
+
+/// Arguments of `shards isolate`.
+#[derive(Debug, clap::Args)]
+pub struct IsolateArgs {
+    /// A distributed table.
+    pub table: String,
+    /// The value of its distribution column.
+    #[arg(allow_hyphen_values = true)]
+    pub value: String,
+    /// How rows get to their new shard.
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
+    pub transfer: TransferMode,
+}
+
+/// Arguments of `shards split`.
+#[derive(Debug, clap::Args)]
+pub struct SplitArgs {
+    /// Its id, as in `shards list --top 10`.
+    pub shard: u64,
+    /// Into how many parts of equal width.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=64))]
+    pub into: u32,
+    /// How rows get to their new shards.
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
+    pub transfer: TransferMode,
+}
+
+/// Runs `shards move`.
+pub async fn relocate(context: &Context, args: &MoveArgs) -> Result<Exit, CommandError> {
+    let shards = Shards::open(context).await?;
+    let (placement, from) = find(&shards, args.shard)?;
+    let group = GroupId(args.to);
+    let to = shards.map.nodes.get(&group).ok_or_else(|| {
+        let groups = shards.map.nodes.keys().filter(|g| !g.is_coordinator()).map(GroupId::to_string);
+        let hint = format!("shard groups are {}", groups.collect::<Vec<_>>().join(", "));
+        ShardError::Unknown { what: format!("there is no {group}"), hint }
+    })?;
+    if placement.group == group {
+        context.ui.note(format!("shard {} is on {group} already", args.shard));
+        return Ok(Exit::Ok);
+    }
+    let plan = PlanReport::new(vec![together(&shards, placement, group)]);
+    let facts = shards.catalog.move_facts().await;
+    let facts = facts.map_err(|source| ShardError::Sql { doing: "looking at what moves need".into(), source })?;
+    let found = obstacles(&shards.map, &facts, &plan.moves, args.transfer);
+    if !found.is_empty() {
+        return Err(ShardError::Obstacles(found).into());
+    }
+    context.ui.aside(&plan);
+    let consent = context.ui.confirm("Move it?")?;
+    let step = Step::start(&context.ui, format!("shard {} from {} to {group}", args.shard, placement.group));
+    rebalance::move_shard(&shards.catalog, args.shard, from, to, args.transfer, &consent).await?;
+    step.done("moved");
+    Ok(Exit::Ok)
+}
+
+/// Runs `shards isolate`.
+pub async fn isolate(context: &Context, args: &IsolateArgs) -> Result<Exit, CommandError> {
+    let shards = Shards::open(context).await?;
+    if known_table(&shards.map, &args.table)? != TableKind::Distributed {
+        let error = CommandError::new(Exit::Usage, format!("{} has no distribution column", args.table));
+        return Err(error.hint("`pgclusterctl shards list --by table` shows which have"));
+    }
+    let column = &shards.map.tables[&args.table].column;
+    let key = key_value(&shards.catalog, &args.table, column, &args.value).await?;
+    let shard = shard_of(&shards.catalog, &key).await?;
+    let (placement, _) = find(&shards, shard)?;
+    let question = format!(
+        "give {}.{column} = {} a shard of its own, out of shard {shard} on {}, in all tables that lie together?",
+        args.table, args.value, placement.group
+    );
+    let consent = context.ui.confirm(&question)?;
+    let step = Step::start(&context.ui, format!("isolating {} of {}", args.value, args.table));
+    let new = rebalance::isolate(&shards.catalog, &key, args.transfer, &consent).await?;
+    step.done(&format!("shard {new}"));
+    Ok(Exit::Ok)
+}
+
+/// Runs `shards split`.
+pub async fn split(context: &Context, args: &SplitArgs) -> Result<Exit, CommandError> {
+    let shards = Shards::open(context).await?;
+    let (placement, on) = find(&shards, args.shard)?;
+    let points = placement.range.and_then(|range| split_points(range, args.into)).ok_or_else(|| {
+        let what = format!("shard {} cannot be split into {} parts", args.shard, args.into);
+        ShardError::Unknown { what, hint: "its range of hash values is too narrow, or it has none".into() }
+    })?;
+    let consent = context.ui.confirm(&format!(
+        "split shard {} of {} on {} into {} parts, with all that lie together with it?",
+        args.shard, placement.table, placement.group, args.into
+    ))?;
+    let step = Step::start(&context.ui, format!("splitting shard {}", args.shard));
+    rebalance::split(&shards.catalog, args.shard, &points, on, args.transfer, &consent).await?;
+    step.done(&format!("{} shards", args.into));
+    Ok(Exit::Ok)
+}
+
+/// A shard that can be moved, and the node it is on.
+fn find(shards: &Shards, shard: u64) -> Result<(&Placement, &Node), ShardError> {
+    let found = shards.map.movable().find(|p| p.shard == shard);
+    found.and_then(|p| Some((p, shards.map.nodes.get(&p.group)?))).ok_or_else(|| ShardError::Unknown {
+        what: format!("there is no shard {shard} that could be moved"),
+        hint: "`pgclusterctl shards list --top 20` shows the largest".into(),
+    })
+}
+
+/// The move of a shard with all that lie together with it: the same range of hash values, of tables of one colocation.
+fn together(shards: &Shards, placement: &Placement, to: GroupId) -> Move {
+    let colocation = |table: &str| shards.map.tables.get(table).map(|t| t.colocation);
+    let mine = colocation(&placement.table);
+    let all: Vec<&Placement> = shards
+        .map
+        .movable()
+        .filter(|p| p.group == placement.group && p.range == placement.range && colocation(&p.table) == mine)
+        .collect();
+    Move {
+        shard: placement.shard,
+        tables: all.iter().map(|p| p.table.clone()).collect(),
+        from: placement.group,
+        to,
+        bytes: all.iter().map(|p| p.bytes).sum(),
+    }
+}

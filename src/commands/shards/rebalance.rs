@@ -1,0 +1,331 @@
+//! `shards rebalance`, `drain`, `status` and `cancel`: Citus' background job, started, followed and stopped.
+
+use std::time::{Duration, Instant};
+
+use super::{Shards, catalog};
+use crate::consent::Consent;
+use crate::context::Context;
+use crate::engine::Lock;
+use crate::error::{CommandError, Exit};
+use crate::observe::shards::PlanOptions;
+use crate::output::shards::{JobReport, PlanReport, tell};
+use crate::output::{Step, Ui};
+use crate::shards::{Job, JobState, Node, TransferMode, moves, obstacles};
+use crate::steps::rebalance::{self, ShardError, Start};
+use crate::topology::{GroupId, HostName};
+
+/// Pause between two looks at the job.
+const LOOK: Duration = Duration::from_secs(1);
+/// The coordinators' leader may change while a rebalance runs: how long it is waited for.
+const LEADERLESS: Duration = Duration::from_secs(60);
+
+/// Arguments of `shards rebalance`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A strategy of pg_dist_rebalance_strategy. Default: Citus' own default, by_disk_size.
+    #[arg(long, value_name = "NAME")]
+    pub strategy: Option<String>,
+    /// How far from the mean a group may stay, 0 to 1. Default: the strategy's.
+    #[arg(long, value_name = "PART", value_parser = part)]
+    pub threshold: Option<f32>,
+    /// Only empty the groups that shall have no shards.
+    #[arg(long)]
+    pub drain_only: bool,
+    /// How it is run.
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// How shards are moved.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct How {
+    /// How rows get to their new place.
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
+    pub transfer: TransferMode,
+    /// Move shards of the same tables at the same time.
+    #[arg(long)]
+    pub parallel: bool,
+    /// Show what would be moved, and change nothing.
+    #[arg(long)]
+    pub plan: bool,
+    /// Do not wait for the end.
+    #[arg(long)]
+    pub detach: bool,
+}
+
+/// Arguments of `shards status`.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Follow it until it is over.
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// Arguments of `shards drain`.
+#[derive(Debug, clap::Args)]
+pub struct DrainArgs {
+    /// What is emptied.
+    #[command(flatten)]
+    pub what: Drained,
+    /// Let the groups take shards again; a rebalance gives them some.
+    #[arg(long, conflicts_with_all = ["plan", "detach", "parallel"])]
+    pub undo: bool,
+    /// How it is run.
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// What is emptied.
+#[derive(Debug, Clone, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Drained {
+    /// That shard group.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub shard: Option<u32>,
+    /// The shard groups whose leader is on that host now.
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+}
+
+fn part(text: &str) -> Result<f32, String> {
+    let part = text.parse::<f32>().ok().filter(|part| (0.0..=1.0).contains(part));
+    part.ok_or_else(|| "a part of the mean, 0 to 1, as in 0.1".into())
+}
+
+/// Runs `shards rebalance`.
+pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
+    let shards = Shards::open(context).await?;
+    let options = PlanOptions {
+        strategy: args.strategy.clone(),
+        threshold: args.threshold,
+        drain_only: args.drain_only,
+        without: Vec::new(),
+    };
+    if let Some(strategy) = &args.strategy {
+        known_strategy(&shards, strategy).await?;
+    }
+    let Some(consent) = consent(context, &shards, &options, &args.how).await? else { return Ok(Exit::Ok) };
+    begin(context, &shards, options, &args.how, &consent).await
+}
+
+/// Runs `shards drain`.
+pub async fn drain(context: &Context, args: &DrainArgs) -> Result<Exit, CommandError> {
+    let shards = Shards::open(context).await?;
+    let groups = drained(&shards, &args.what)?;
+    let names = groups.iter().map(GroupId::to_string).collect::<Vec<_>>().join(", ");
+    if args.undo {
+        let consent = context.ui.confirm(&format!("let {names} take shards again?"))?;
+        mark(&shards, &groups, true, &consent).await?;
+        context.ui.note(format!("{names} takes shards again: `pgclusterctl shards rebalance` gives it some"));
+        return Ok(Exit::Ok);
+    }
+    if shards.map.nodes.iter().filter(|(group, node)| node.takes_shards && !groups.contains(group)).count() == 0 {
+        let error = CommandError::new(Exit::Refused, format!("no other shard group could take the shards of {names}"));
+        return Err(error.hint("take another group in first; `pgclusterctl shards list` shows who takes shards"));
+    }
+    let without = groups.iter().filter_map(|group| shards.map.nodes.get(group)).map(|node| node.id).collect();
+    let options = PlanOptions { drain_only: true, without, ..PlanOptions::default() };
+    let report = checked(&shards, &options, &args.how).await?;
+    if args.how.plan {
+        context.ui.result(&report)?;
+        return Ok(Exit::Ok);
+    }
+    context.ui.aside(&report);
+    let consent = context.ui.confirm(&format!("Drain {names}? It gets no new shards until `shards drain --undo`."))?;
+    mark(&shards, &groups, false, &consent).await?;
+    if report.moves.is_empty() {
+        context.ui.note(format!("{names} has no shards, and gets none"));
+        return Ok(Exit::Ok);
+    }
+    begin(context, &shards, options, &args.how, &consent).await
+}
+
+/// Runs `shards status`.
+pub async fn status(context: &Context, args: &StatusArgs) -> Result<Exit, CommandError> {
+    let shards = Shards::open(context).await?;
+    let job = last_job(&shards).await?;
+    match job {
+        Some(job) if args.follow && !job.state.is_over() => follow(context, &shards, job.id).await,
+        job => {
+            let exit = job.as_ref().map_or(Exit::Ok, |job| exit_of(job.state));
+            context.ui.result(&JobReport::new(job))?;
+            Ok(exit)
+        }
+    }
+}
+
+/// Runs `shards cancel`.
+pub async fn cancel(context: &Context) -> Result<Exit, CommandError> {
+    let shards = Shards::open(context).await?;
+    let running = last_job(&shards).await?.filter(|job| !job.state.is_over());
+    let Some(job) = running else {
+        return Err(CommandError::new(Exit::Refused, "no rebalance is running"));
+    };
+    let question =
+        format!("stop job {}, of which {} of {} moves are done? What is moved stays moved.", job.id, job.done, job.moves);
+    let consent = context.ui.confirm(&question)?;
+    rebalance::cancel(&shards.catalog, &consent).await?;
+    context.ui.note(format!("job {} is stopped; `pgclusterctl shards rebalance` goes on where it was", job.id));
+    Ok(Exit::Ok)
+}
+
+/// The plan, checked for what is in its way.
+async fn checked(shards: &Shards, options: &PlanOptions, how: &How) -> Result<PlanReport, CommandError> {
+    let looked = |doing: &str| {
+        let doing = doing.to_owned();
+        |source| ShardError::Sql { doing, source }
+    };
+    let facts = shards.catalog.move_facts().await.map_err(looked("looking at what moves need"))?;
+    if facts.running_job.is_some() {
+        return Err(ShardError::Obstacles(obstacles(&shards.map, &facts, &[], how.transfer)).into());
+    }
+    let planned = shards.catalog.planned(options).await.map_err(looked("asking Citus for a plan"))?;
+    let moves = moves(&shards.map, &planned);
+    let found = obstacles(&shards.map, &facts, &moves, how.transfer);
+    if found.is_empty() || moves.is_empty() { Ok(PlanReport::new(moves)) } else { Err(ShardError::Obstacles(found).into()) }
+}
+
+/// Shows the plan and asks; `None` when there is nothing to do, or only the plan was asked for.
+async fn consent(
+    context: &Context,
+    shards: &Shards,
+    options: &PlanOptions,
+    how: &How,
+) -> Result<Option<Consent>, CommandError> {
+    let report = checked(shards, options, how).await?;
+    if how.plan || report.moves.is_empty() {
+        context.ui.result(&report)?;
+        return Ok(None);
+    }
+    context.ui.aside(&report);
+    Ok(Some(context.ui.confirm("Move these shards?")?))
+}
+
+/// Starts the job and follows it.
+async fn begin(
+    context: &Context,
+    shards: &Shards,
+    options: PlanOptions,
+    how: &How,
+    consent: &Consent,
+) -> Result<Exit, CommandError> {
+    let session = &shards.session;
+    let manager = session.fleet.manager().await?;
+    let lock = Lock::take(&manager.docker, &session.topology.name, "shards rebalance", |text| context.ui.note(text)).await?;
+    let start = Start { options, mode: how.transfer, parallel: how.parallel };
+    let started = rebalance::start(&shards.catalog, &start, consent).await;
+    lock.release().await;
+    let Some(id) = started? else {
+        context.ui.note("nothing to move");
+        return Ok(Exit::Ok);
+    };
+    if how.detach {
+        context.ui.note(format!("job {id} is started; `pgclusterctl shards status --follow` follows it"));
+        return Ok(Exit::Ok);
+    }
+    follow(context, shards, id).await
+}
+
+/// Follows a job to its end. It goes on without this program, and over a change of the coordinators' leader.
+async fn follow(context: &Context, shards: &Shards, id: i64) -> Result<Exit, CommandError> {
+    let _guard = context.interrupt.guard();
+    let step = Step::start(&context.ui, format!("rebalance, job {id}"));
+    let (mut seen, mut told) = (Instant::now(), u64::MAX);
+    let mut line = None;
+    loop {
+        if context.interrupt.is_asked() {
+            context.ui.note("the rebalance goes on: `pgclusterctl shards status --follow`, or `shards cancel` to stop it");
+            return Ok(Exit::Interrupted);
+        }
+        let look = match &line {
+            None => shards.catalog.last_job(&shards.map).await,
+            Some(catalog) => super::Catalog::last_job(catalog, &shards.map).await,
+        };
+        match look {
+            Ok(Some(job)) => {
+                seen = Instant::now();
+                progress(&context.ui, &step, &job, &mut told);
+                if job.state.is_over() {
+                    return finish(context, step, job);
+                }
+            }
+            Ok(None) => {}
+            Err(source) if seen.elapsed() > LEADERLESS => {
+                return Err(ShardError::Sql { doing: "following the rebalance".into(), source }.into());
+            }
+            Err(_) => line = catalog(&shards.session).await.ok(),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// On a terminal the line changes in place; elsewhere one line is told for each move that is done.
+fn progress(ui: &Ui, step: &Step, job: &Job, told: &mut u64) {
+    let text = tell(job);
+    step.at(&text);
+    if !ui.draws_progress() && *told != job.done {
+        *told = job.done;
+        ui.note(format!("  {text}"));
+    }
+}
+
+fn finish(context: &Context, step: Step, job: Job) -> Result<Exit, CommandError> {
+    let exit = exit_of(job.state);
+    step.done(&format!("{}, {} of {} moves", job.state.word(), job.done, job.moves));
+    context.ui.result(&JobReport::new(Some(job)))?;
+    Ok(exit)
+}
+
+fn exit_of(state: JobState) -> Exit {
+    match state {
+        JobState::Failed | JobState::Failing => Exit::Unhealthy,
+        JobState::Cancelled | JobState::Cancelling => Exit::Partial,
+        JobState::Finished | JobState::Running | JobState::Scheduled => Exit::Ok,
+    }
+}
+
+async fn last_job(shards: &Shards) -> Result<Option<Job>, ShardError> {
+    let job = shards.catalog.last_job(&shards.map).await;
+    job.map_err(|source| ShardError::Sql { doing: "asking Citus for its rebalance".into(), source })
+}
+
+async fn mark(shards: &Shards, groups: &[GroupId], takes: bool, consent: &Consent) -> Result<(), ShardError> {
+    let nodes: Vec<&Node> = groups.iter().filter_map(|group| shards.map.nodes.get(group)).collect();
+    for node in nodes {
+        rebalance::take_shards(&shards.catalog, node, takes, consent).await?;
+    }
+    Ok(())
+}
+
+/// The groups that an operator means.
+fn drained(shards: &Shards, what: &Drained) -> Result<Vec<GroupId>, CommandError> {
+    let topology = &shards.session.topology;
+    if let Some(number) = what.shard {
+        let group = GroupId(number);
+        if shards.map.nodes.contains_key(&group) {
+            return Ok(vec![group]);
+        }
+        let error = CommandError::new(Exit::Usage, format!("there is no {group}"));
+        return Err(error.hint("`pgclusterctl shards list` shows the shard groups"));
+    }
+    let host = what.host.clone().unwrap_or_default();
+    let on_host = |node: &Node| topology.member(&node.leader).is_some_and(|m| m.host.as_str() == host);
+    let groups = shards.map.nodes.iter().filter(|(group, node)| !group.is_coordinator() && on_host(node));
+    let groups: Vec<GroupId> = groups.map(|(group, _)| *group).collect();
+    if !groups.is_empty() {
+        return Ok(groups);
+    }
+    let names = topology.hosts.iter().map(|h| &h.name).map(HostName::as_str).collect::<Vec<_>>();
+    let what = if names.contains(&host.as_str()) { "no shard group has its leader on" } else { "the topology has no host" };
+    Err(CommandError::new(Exit::Usage, format!("{what} {host}")).hint(format!("hosts are {}", names.join(", "))))
+}
+
+async fn known_strategy(shards: &Shards, strategy: &str) -> Result<(), ShardError> {
+    let known = shards.catalog.strategies().await;
+    let known = known.map_err(|source| ShardError::Sql { doing: "asking for strategies".into(), source })?;
+    if known.iter().any(|name| name == strategy) {
+        return Ok(());
+    }
+    let what = format!("there is no rebalance strategy {strategy}");
+    Err(ShardError::Unknown { what, hint: format!("Citus knows {}", known.join(", ")) })
+}

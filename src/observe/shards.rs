@@ -1,0 +1,225 @@
+//! Tables, shards and Citus' background job, from the coordinators' leader.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
+
+use crate::remote::container::Container;
+use crate::remote::fleet::{Fleet, FleetError};
+use crate::remote::sql::{self, SqlError};
+use crate::shards::{Job, MoveFacts, Node, Placement, PlannedShard, ShardMap, Table, TableKind};
+use crate::topology::{GroupId, Topology};
+
+/// Sizes and rows are asked of every node, each of which looks at all of its files.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// A connection to the application's database on the coordinators' leader, where Citus has its catalog.
+#[derive(Debug)]
+pub struct Catalog {
+    member: Container,
+    client: Client,
+}
+
+/// Why the catalog could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The leader is not to be found.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// It does not talk.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+/// What to plan a rebalance by.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PlanOptions {
+    /// Name of a strategy; `None` is Citus' default, `by_disk_size`.
+    pub strategy: Option<String>,
+    /// How uneven nodes may stay, as a part of the mean; `None` is the strategy's own.
+    pub threshold: Option<f32>,
+    /// Only empty the nodes that shall have no shards.
+    pub drain_only: bool,
+    /// As if these nodes should have no shards, by their ids.
+    pub without: Vec<i32>,
+}
+
+const NODES: &str = "select groupid::int4, nodeid::int4, nodename, isactive, metadatasynced, shouldhaveshards
+    from pg_dist_node where noderole = 'primary'";
+
+const TABLES: &str = "select logicalrelid::regclass::text, partmethod::text, repmodel::text, colocationid::int4,
+    coalesce(column_to_column_name(logicalrelid, partkey), '') from pg_dist_partition";
+
+/// A reference table has a size on each node; the largest is taken, as Citus' own view does.
+const PLACEMENTS: &str = "select s.shardid::int8, s.logicalrelid::regclass::text, p.groupid::int4, z.bytes,
+    s.shardminvalue::int4, s.shardmaxvalue::int4
+    from pg_dist_shard s join pg_dist_placement p using (shardid)
+    left join (select shard_id::int8 as shardid, max(size)::int8 as bytes from citus_shard_sizes() group by 1) z using (shardid)
+    order by 1, 3";
+
+/// One question per node. A shard's relation ends in its id; -1 rows is a table that was never analyzed.
+const ROWS: &str = r"select n.groupid::int4, r.result
+    from run_command_on_workers($$
+        select coalesce(json_object_agg(substring(relname from '_(\d+)$'), reltuples::int8), '{}')
+        from pg_class where relkind = 'r' and relname ~ '_\d+$' and reltuples >= 0$$) r
+    join pg_dist_node n on (n.nodename, n.nodeport) = (r.nodename, r.nodeport)
+    where r.success";
+
+/// Tables whose rows logical replication cannot tell apart: no key that it may use, and not the whole row either.
+const WITHOUT_IDENTITY: &str = "select p.logicalrelid::regclass::text from pg_dist_partition p
+    join pg_class c on c.oid = p.logicalrelid
+    where c.relkind = 'r' and not case c.relreplident
+        when 'f' then true
+        when 'd' then exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary)
+        when 'i' then exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident)
+        else false end
+    order by 1";
+
+const UNFINISHED_JOB: &str = "select max(job_id)::int8 from pg_dist_background_job
+    where state not in ('finished', 'cancelled', 'failed')";
+
+const LAST_JOB: &str = "select j.job_id::int8, s.state::text, s.description, coalesce(s.details, '{}')::text
+    from (select max(job_id) as job_id from pg_dist_background_job where job_type = 'rebalance') j,
+    lateral citus_job_status(j.job_id, raw => true) s where j.job_id is not null";
+
+const WAL_LEVEL: &str = "select current_setting('wal_level')";
+
+const FREE: &str = "select n.groupid::int4, r.result::int8
+    from run_command_on_workers('select available_disk_size from citus_local_disk_space_stats()') r
+    join pg_dist_node n on (n.nodename, n.nodeport) = (r.nodename, r.nodeport)
+    where r.success";
+
+const PLANNED: &str = "select p.shardid::int8, f.groupid::int4, t.groupid::int4
+    from get_rebalance_table_shards_plan(rebalance_strategy => $1, threshold => $2, drain_only => $3)
+    with ordinality p
+    join pg_dist_node f on (f.nodename, f.nodeport) = (p.sourcename, p.sourceport)
+    join pg_dist_node t on (t.nodename, t.nodeport) = (p.targetname, p.targetport)
+    order by p.ordinality";
+
+const WITHOUT: &str = "select citus_set_node_property(nodename, nodeport, 'shouldhaveshards', false)
+    from pg_dist_node where nodeid = any($1)";
+
+impl Catalog {
+    /// Connects to the leader of that name.
+    pub async fn open(topology: &Topology, fleet: &Fleet, leader: &str) -> Result<Self, OpenError> {
+        let member = fleet.member(topology, leader).await?;
+        let client = sql::connect_to(&member, &topology.database).await?;
+        Ok(Self { member, client })
+    }
+
+    /// Rows of a query with parameters, within `limit`.
+    pub async fn rows(&self, query: &str, values: &[&(dyn ToSql + Sync)], limit: Duration) -> Result<Vec<Row>, SqlError> {
+        sql::rows_with(&self.member, &self.client, query, values, limit).await
+    }
+
+    /// Everything about shards.
+    pub async fn map(&self) -> Result<ShardMap, SqlError> {
+        let ask = |query: &'static str| self.rows(query, &[], SLOW);
+        let (nodes, tables, placements, counted) = tokio::try_join!(ask(NODES), ask(TABLES), ask(PLACEMENTS), ask(ROWS))?;
+        let counts: Vec<(GroupId, Counts)> = counted.iter().map(|row| (group(row, 0), counts(row.get(1)))).collect();
+        let rows =
+            |shard: u64, on: GroupId| counts.iter().filter(|(group, _)| *group == on).find_map(|(_, c)| c.get(&shard).copied());
+        Ok(ShardMap {
+            nodes: nodes.iter().map(node).collect(),
+            tables: tables.iter().map(table).collect(),
+            placements: placements
+                .iter()
+                .map(|row| {
+                    let (shard, group) = (number(row.get(0)), group(row, 2));
+                    let range = row.get::<_, Option<i32>>(4).zip(row.get(5));
+                    Placement {
+                        shard,
+                        table: row.get(1),
+                        group,
+                        bytes: row.get::<_, Option<i64>>(3).map(number),
+                        range,
+                        rows: rows(shard, group),
+                    }
+                })
+                .collect(),
+        })
+    }
+
+    /// What is looked at before shards move.
+    pub async fn move_facts(&self) -> Result<MoveFacts, SqlError> {
+        let ask = |query: &'static str| self.rows(query, &[], SLOW);
+        let (tables, job, wal, free) = tokio::try_join!(ask(WITHOUT_IDENTITY), ask(UNFINISHED_JOB), ask(WAL_LEVEL), ask(FREE))?;
+        Ok(MoveFacts {
+            without_identity: tables.iter().map(|row| row.get(0)).collect(),
+            running_job: job.first().and_then(|row| row.get(0)),
+            wal_level: wal.first().map(|row| row.get(0)).unwrap_or_default(),
+            free_bytes: free.iter().map(|row| (group(row, 0), number(row.get(1)))).collect(),
+        })
+    }
+
+    /// Citus' plan of a rebalance, shard by shard. What the plan supposes is taken back at once.
+    pub async fn planned(&self, options: &PlanOptions) -> Result<Vec<PlannedShard>, SqlError> {
+        self.rows("begin", &[], SLOW).await?;
+        let planned = self.supposed(options).await;
+        self.rows("rollback", &[], SLOW).await?;
+        let shard = |row: &Row| PlannedShard { shard: number(row.get(0)), from: group(row, 1), to: group(row, 2) };
+        Ok(planned?.iter().map(shard).collect())
+    }
+
+    async fn supposed(&self, options: &PlanOptions) -> Result<Vec<Row>, SqlError> {
+        let PlanOptions { strategy, threshold, drain_only, without } = options;
+        if !without.is_empty() {
+            self.rows(WITHOUT, &[without], SLOW).await?;
+        }
+        self.rows(PLANNED, &[strategy, threshold, drain_only], SLOW).await
+    }
+
+    /// Names of the strategies that a rebalance may follow.
+    pub async fn strategies(&self) -> Result<Vec<String>, SqlError> {
+        let rows = self.rows("select name::text from pg_dist_rebalance_strategy order by 1", &[], SLOW).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// The newest rebalance; `None` when there never was one.
+    pub async fn last_job(&self, map: &ShardMap) -> Result<Option<Job>, SqlError> {
+        let rows = self.rows(LAST_JOB, &[], SLOW).await?;
+        Ok(rows.first().and_then(|row| Job::read(row.get(0), row.get(1), row.get(2), row.get(3), map)))
+    }
+}
+
+/// Rows by shard, as a node tells them.
+type Counts = BTreeMap<u64, u64>;
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Told(BTreeMap<u64, i64>);
+
+fn counts(text: &str) -> Counts {
+    serde_json::from_str::<Told>(text)
+        .map(|told| told.0.into_iter().map(|(shard, rows)| (shard, number(rows))).collect())
+        .unwrap_or_default()
+}
+
+fn node(row: &Row) -> (GroupId, Node) {
+    let node =
+        Node { id: row.get(1), leader: row.get(2), active: row.get(3), metadata_synced: row.get(4), takes_shards: row.get(5) };
+    (group(row, 0), node)
+}
+
+fn table(row: &Row) -> (String, Table) {
+    let colocation = u32::try_from(row.get::<_, i32>(3)).unwrap_or_default();
+    let kind = match (row.get::<_, &str>(1), row.get::<_, &str>(2), colocation) {
+        ("n", "t", _) => TableKind::Reference,
+        ("n", _, 0) => TableKind::Local,
+        ("n", ..) => TableKind::SingleShard,
+        _ => TableKind::Distributed,
+    };
+    (row.get(0), Table { kind, column: row.get(4), colocation })
+}
+
+fn group(row: &Row, column: usize) -> GroupId {
+    GroupId(u32::try_from(row.get::<_, i32>(column)).unwrap_or_default())
+}
+
+/// Ids and sizes are never negative.
+fn number(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or_default()
+}

@@ -1,0 +1,12 @@
+//! `shards` as data and as tables.
+
+mod job;
+mod list;
+mod plan;
+
+pub use job::{JobReport, tell};
+pub use list::{By, ListReport, WhereReport};
+pub use plan::PlanReport;
+
+/// Version of the JSON documents: raised when a key changes its meaning or goes.
+pub const SCHEMA_VERSION: u32 = 1;

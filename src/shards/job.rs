@@ -1,0 +1,263 @@
+//! Citus' background job of a rebalance: its state, what moves at this moment, and what a failed move says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::topology::GroupId;
+
+use super::model::ShardMap;
+
+/// State of a job, in Citus' words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waits for its first task.
+    Scheduled,
+    /// Moves shards.
+    Running,
+    /// Is being stopped.
+    Cancelling,
+    /// Was stopped.
+    Cancelled,
+    /// Waits before it tries a move again.
+    Failing,
+    /// Given up.
+    Failed,
+    /// All is moved.
+    Finished,
+}
+
+impl JobState {
+    /// From Citus' word for it.
+    pub fn parse(word: &str) -> Option<Self> {
+        serde_json::from_value(serde_json::Value::String(word.to_owned())).ok()
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Failed | Self::Finished)
+    }
+
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Running => "running",
+            Self::Cancelling => "cancelling",
+            Self::Cancelled => "cancelled",
+            Self::Failing => "failing",
+            Self::Failed => "failed",
+            Self::Finished => "finished",
+        }
+    }
+}
+
+/// A job at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Job {
+    /// Citus' number.
+    pub id: i64,
+    /// Where it stands.
+    pub state: JobState,
+    /// What it is about, in Citus' words.
+    pub description: String,
+    /// Moves that are done.
+    pub done: u64,
+    /// Moves in all.
+    pub moves: u64,
+    /// Those that happen now.
+    pub running: Vec<RunningMove>,
+    /// What failed moves say, one line each.
+    pub errors: Vec<String>,
+}
+
+/// A move that happens now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunningMove {
+    /// The shard by which Citus names the move.
+    pub shard: u64,
+    /// Its table; empty where it is gone.
+    pub table: String,
+    /// From here,
+    pub from: Option<GroupId>,
+    /// to here.
+    pub to: Option<GroupId>,
+    /// Citus' word: `Setting Up`, `Copying Data`, `Catching Up`, `Creating Constraints`, …
+    pub phase: String,
+    /// Bytes at the source, all tables that move along.
+    pub source_bytes: u64,
+    /// Bytes at the target so far.
+    pub target_bytes: u64,
+    /// WAL that the target has not replayed yet; `None` outside of catching up.
+    pub lag_bytes: Option<u64>,
+    /// How often it was tried again.
+    pub retried: u64,
+}
+
+/// Column `details` of `citus_job_status(…, raw => true)`.
+#[derive(Debug, Default, Deserialize)]
+pub struct Details {
+    #[serde(default)]
+    tasks: Vec<Task>,
+    #[serde(default)]
+    task_state_counts: Counts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Counts {
+    #[serde(default)]
+    done: u64,
+    #[serde(flatten)]
+    others: std::collections::BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Task {
+    state: String,
+    command: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    retried: u64,
+    #[serde(default)]
+    phase: String,
+    #[serde(default)]
+    size: Sizes,
+    #[serde(default, rename = "LSN")]
+    lsn: Positions,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Sizes {
+    #[serde(default)]
+    source: u64,
+    #[serde(default)]
+    target: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Positions {
+    #[serde(default)]
+    lag: Option<u64>,
+}
+
+impl Job {
+    /// From what Citus says about it; `None` where a word is not known.
+    pub fn read(id: i64, state: &str, description: &str, details: &str, map: &ShardMap) -> Option<Self> {
+        let details: Details = serde_json::from_str(details).ok()?;
+        let running = details.tasks.iter().filter(|task| task.state == "running").filter_map(|task| running(task, map));
+        let failed = details.tasks.iter().filter(|task| !task.message.is_empty());
+        Some(Self {
+            id,
+            state: JobState::parse(state)?,
+            description: description.to_owned(),
+            done: details.task_state_counts.done,
+            moves: details.task_state_counts.done + details.task_state_counts.others.values().sum::<u64>(),
+            running: running.collect(),
+            errors: failed.map(|task| format!("{}: {}", subject(task, map), first_error(&task.message))).collect(),
+        })
+    }
+}
+
+fn running(task: &Task, map: &ShardMap) -> Option<RunningMove> {
+    let (shard, from, to) = arguments(&task.command)?;
+    let group = |id: i32| map.nodes.iter().find(|(_, node)| node.id == id).map(|(group, _)| *group);
+    Some(RunningMove {
+        shard,
+        table: table(shard, map),
+        from: group(from),
+        to: group(to),
+        phase: task.phase.clone(),
+        source_bytes: task.size.source,
+        target_bytes: task.size.target,
+        lag_bytes: task.lsn.lag,
+        retried: task.retried,
+    })
+}
+
+/// `SELECT pg_catalog.citus_move_shard_placement(102535,4,3,'auto')`: shard, source node, target node.
+fn arguments(command: &str) -> Option<(u64, i32, i32)> {
+    let (_, rest) = command.split_once("citus_move_shard_placement(")?;
+    let mut numbers = rest.split(',').map(str::trim);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn table(shard: u64, map: &ShardMap) -> String {
+    map.placements.iter().find(|p| p.shard == shard).map(|p| p.table.clone()).unwrap_or_default()
+}
+
+fn subject(task: &Task, map: &ShardMap) -> String {
+    match arguments(&task.command) {
+        Some((shard, _, _)) => format!("shard {shard} of {}", table(shard, map)),
+        None => task.command.clone(),
+    }
+}
+
+/// A task's message grows with each attempt; the first ERROR line is the cause.
+fn first_error(message: &str) -> &str {
+    let lines = || message.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines().find(|line| line.contains("ERROR")).or_else(|| lines().next()).unwrap_or(message)
+}
+
+/// What to do about an error of a move, where its words are known.
+pub fn way_out(error: &str) -> Option<&'static str> {
+    const KNOWN: [(&str, &str); 6] = [
+        (
+            "REPLICA IDENTITY",
+            "give the table a primary key, or `ALTER TABLE … REPLICA IDENTITY FULL`; or move with --transfer block-writes",
+        ),
+        ("No space left", "make room on the target's host, or drain to another group"),
+        ("worker slots", "raise max_worker_processes under [postgres.parameters] and run `pgclusterctl up`"),
+        ("background worker", "raise max_worker_processes under [postgres.parameters] and run `pgclusterctl up`"),
+        ("replication slot", "raise max_replication_slots under [postgres.parameters] and run `pgclusterctl up`"),
+        ("onnection", "`pgclusterctl status` shows which node does not answer; then start the rebalance again"),
+    ];
+    KNOWN.iter().find(|(words, _)| error.contains(words)).map(|(_, way)| *way)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    const RUNNING: &str = r#"{"tasks": [{"LSN": {"lag": null, "source": "0/62328E0", "target": null},
+        "size": {"source": 4489216, "target": 8192}, "hosts": {"source": "worker-3-1:5432", "target": "worker-1-1:5432"},
+        "phase": "Setting Up", "state": "running", "message": "", "retried": 0, "task_id": 1,
+        "command": "SELECT pg_catalog.citus_move_shard_placement(103,4,2,'auto')"}],
+        "task_state_counts": {"done": 2, "blocked": 9, "running": 1}}"#;
+
+    #[test]
+    fn a_running_job_says_what_moves_where() {
+        let job = Job::read(1, "running", "Rebalance", RUNNING, &fixture::map()).expect("it is read");
+        assert_eq!((job.done, job.moves, job.state), (2, 12, JobState::Running));
+        let moving = &job.running[0];
+        assert_eq!((moving.shard, moving.table.as_str()), (103, "orders"));
+        assert_eq!((moving.from, moving.to), (Some(GroupId(3)), Some(GroupId(1))));
+        assert_eq!((moving.source_bytes, moving.target_bytes, moving.lag_bytes), (4_489_216, 8192, None));
+        assert!(job.errors.is_empty());
+    }
+
+    #[test]
+    fn a_failed_move_is_named_with_its_cause_and_the_way_out() {
+        let details = r#"{"tasks": [{"state": "error", "retried": 3, "task_id": 1,
+            "message": "ERROR: could not extend file: No space left on device\nCONTEXT: while executing command on worker-1-1:5432",
+            "command": "SELECT pg_catalog.citus_move_shard_placement(103,4,2,'auto')"}], "task_state_counts": {"error": 1}}"#;
+        let job = Job::read(1, "failed", "Rebalance", details, &fixture::map()).expect("it is read");
+        assert_eq!(job.errors, ["shard 103 of orders: ERROR: could not extend file: No space left on device"]);
+        assert!(way_out(&job.errors[0]).is_some_and(|way| way.contains("make room")));
+        assert!(job.state.is_over());
+    }
+
+    #[test]
+    fn words_that_nobody_knows_are_no_job() {
+        assert_eq!(Job::read(1, "dancing", "", "{}", &fixture::map()), None);
+        assert_eq!(Job::read(1, "running", "", "nonsense", &fixture::map()), None);
+        assert_eq!(way_out("ERROR: deadlock detected"), None);
+    }
+
+    #[test]
+    fn every_state_has_its_word() {
+        for state in [JobState::Scheduled, JobState::Cancelling, JobState::Failing, JobState::Finished] {
+            assert_eq!(JobState::parse(state.word()), Some(state));
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Where the rows are: tables, shards and their placements as Citus knows them, how evenly they lie, and what a move of them
+//! needs. Values in, values out; [`crate::observe::shards`] reads them, [`crate::steps::rebalance`] acts on them.
+
+mod balance;
+#[cfg(test)]
+pub mod fixture;
+mod job;
+mod model;
+mod moves;
+mod obstacle;
+mod split;
+
+pub use balance::{Load, imbalance_percent, loads, shared};
+pub use job::{Job, JobState, RunningMove, way_out};
+pub use model::{Node, Placement, ShardMap, Table, TableKind};
+pub use moves::{Estimate, Move, PlannedShard, TransferMode, estimate, moves};
+pub use obstacle::{MoveFacts, Obstacle, obstacles};
+pub use split::split_points;

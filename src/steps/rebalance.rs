@@ -1,0 +1,247 @@
+//! Moving shards: Citus does it, in its own background job or in a function call; here it is asked to.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+
+use crate::consent::Consent;
+use crate::error::{Exit, Failure};
+use crate::observe::shards::{Catalog, OpenError, PlanOptions};
+use crate::remote::sql::{SqlError, says};
+use crate::shards::{Node, Obstacle, TransferMode};
+
+/// For what only changes catalogs.
+const CATALOG: Duration = Duration::from_secs(30);
+/// For one shard that is moved or split while we wait: copies take as long as they take.
+const COPY: Duration = Duration::from_secs(24 * 3600);
+/// Name of the strategy that carries a threshold from the command line to Citus, inside one transaction.
+const STRATEGY: &str = "pgclusterctl";
+
+/// Why shards are where they were.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// The coordinators' leader does not answer.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Citus said no.
+    #[error("{doing} failed")]
+    Sql {
+        /// What was asked for.
+        doing: String,
+        /// Why.
+        #[source]
+        source: SqlError,
+    },
+    /// Something is in the way; nothing was changed.
+    #[error("shards cannot be moved now:{}", list(.0))]
+    Obstacles(Vec<Obstacle>),
+    /// A name or number that does not exist.
+    #[error("{what}")]
+    Unknown {
+        /// What is not there.
+        what: String,
+        /// What is.
+        hint: String,
+    },
+    /// The value has not the type of the column.
+    #[error("{value:?} is no value of {table}.{column}, whose type is {kind}")]
+    Value {
+        /// What was given.
+        value: String,
+        /// The table.
+        table: String,
+        /// Its distribution column.
+        column: String,
+        /// The column's type.
+        kind: String,
+    },
+}
+
+fn list(obstacles: &[Obstacle]) -> String {
+    obstacles.iter().map(|o| format!("\n  {}\n    {}", o.what, o.way_out)).collect()
+}
+
+impl ShardError {
+    fn sql(doing: impl Into<String>) -> impl FnOnce(SqlError) -> Self {
+        |source| Self::Sql { doing: doing.into(), source }
+    }
+}
+
+impl Failure for ShardError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Open(_) => Exit::Unreachable,
+            Self::Sql { source: SqlError::Postgres { .. }, .. } | Self::Obstacles(_) => Exit::Refused,
+            Self::Sql { .. } => Exit::Unreachable,
+            Self::Unknown { .. } | Self::Value { .. } => Exit::Usage,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Unknown { hint, .. } => vec![hint.clone()],
+            Self::Sql { source, .. } => crate::shards::way_out(&source.to_string()).map(str::to_owned).into_iter().collect(),
+            Self::Open(_) => vec!["`pgclusterctl status` shows who leads the coordinators".into()],
+            Self::Value { .. } | Self::Obstacles(_) => Vec::new(),
+        }
+    }
+}
+
+/// How a rebalance is to be run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Start {
+    /// What to move.
+    pub options: PlanOptions,
+    /// How.
+    pub mode: TransferMode,
+    /// Whether shards of the same tables move at the same time.
+    pub parallel: bool,
+}
+
+/// Starts Citus' background job; its number, or `None` when there is nothing to move.
+pub async fn start(catalog: &Catalog, start: &Start, _consent: &Consent) -> Result<Option<i64>, ShardError> {
+    let doing = "starting the rebalance";
+    let Some(threshold) = start.options.threshold else {
+        return job(catalog, start, start.options.strategy.as_deref()).await.map_err(ShardError::sql(doing));
+    };
+    // citus_rebalance_start takes no threshold: a strategy has it. Moves are planned at the start, so it may go again at once.
+    run(catalog, "begin").await.map_err(ShardError::sql(doing))?;
+    let started = async {
+        let base = start.options.strategy.as_deref();
+        let make = "insert into pg_catalog.pg_dist_rebalance_strategy
+            (name, default_strategy, shard_cost_function, node_capacity_function, shard_allowed_on_node_function,
+             default_threshold, minimum_threshold, improvement_threshold)
+            select $1::text, false, shard_cost_function, node_capacity_function, shard_allowed_on_node_function,
+             $2, 0, improvement_threshold
+            from pg_catalog.pg_dist_rebalance_strategy where case when $3::text is null then default_strategy else name = $3 end";
+        catalog.rows(make, &[&STRATEGY, &threshold, &base], CATALOG).await?;
+        let id = job(catalog, start, Some(STRATEGY)).await?;
+        let unmake = "delete from pg_catalog.pg_dist_rebalance_strategy where name = $1::text";
+        catalog.rows(unmake, &[&STRATEGY], CATALOG).await?;
+        run(catalog, "commit").await?;
+        Ok(id)
+    };
+    let started = started.await;
+    if started.is_err() {
+        // The connection ends with this program; until then it shall hold no lock.
+        let _ = run(catalog, "rollback").await;
+    }
+    started.map_err(ShardError::sql(doing))
+}
+
+async fn job(catalog: &Catalog, start: &Start, strategy: Option<&str>) -> Result<Option<i64>, SqlError> {
+    let mode = start.mode.to_string();
+    let query = "select citus_rebalance_start(rebalance_strategy => $1, drain_only => $2,
+        shard_transfer_mode => $3::text::citus.shard_transfer_mode,
+        parallel_transfer_reference_tables => $4, parallel_transfer_colocated_shards => $4)::int8";
+    let rows = catalog.rows(query, &[&strategy, &start.options.drain_only, &mode, &start.parallel], CATALOG).await?;
+    Ok(rows.first().and_then(|row| row.get(0)))
+}
+
+async fn run(catalog: &Catalog, statement: &str) -> Result<(), SqlError> {
+    catalog.rows(statement, &[], CATALOG).await.map(drop)
+}
+
+/// Stops the rebalance that runs; false when none does. The move that happens now is undone by Citus.
+pub async fn cancel(catalog: &Catalog, _consent: &Consent) -> Result<bool, ShardError> {
+    match catalog.rows("select citus_rebalance_stop()", &[], CATALOG).await {
+        Ok(_) => Ok(true),
+        Err(error) if says(&error, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) || error.to_string().contains("no ongoing") => {
+            Ok(false)
+        }
+        Err(error) => Err(ShardError::sql("stopping the rebalance")(error)),
+    }
+}
+
+/// Whether a group shall have shards. What it has stays until a rebalance.
+pub async fn take_shards(catalog: &Catalog, node: &Node, takes: bool, _consent: &Consent) -> Result<(), ShardError> {
+    let query =
+        "select citus_set_node_property(nodename, nodeport, 'shouldhaveshards', $2) from pg_dist_node where nodeid = $1";
+    let done = catalog.rows(query, &[&node.id, &takes], CATALOG).await;
+    done.map(drop).map_err(ShardError::sql(format!("telling Citus about {}", node.leader)))
+}
+
+/// Moves a shard, and those that lie with it. Returns when it is done.
+pub async fn move_shard(
+    catalog: &Catalog,
+    shard: u64,
+    from: &Node,
+    to: &Node,
+    mode: TransferMode,
+    _consent: &Consent,
+) -> Result<(), ShardError> {
+    let query = "select citus_move_shard_placement($1, $2, $3, $4::text::citus.shard_transfer_mode)";
+    let (id, mode) = (signed(shard), mode.to_string());
+    let done = catalog.rows(query, &[&id, &from.id, &to.id, &mode], COPY).await;
+    done.map(drop).map_err(ShardError::sql(format!("moving shard {shard} from {} to {}", from.leader, to.leader)))
+}
+
+/// Splits a shard at these hash values, and those that lie with it; all parts stay on its node.
+pub async fn split(
+    catalog: &Catalog,
+    shard: u64,
+    points: &[i32],
+    on: &Node,
+    mode: TransferMode,
+    _consent: &Consent,
+) -> Result<(), ShardError> {
+    let query = "select citus_split_shard_by_split_points($1, $2, $3, $4::text::citus.shard_transfer_mode)";
+    let points: Vec<String> = points.iter().map(ToString::to_string).collect();
+    let (id, nodes, mode) = (signed(shard), vec![on.id; points.len() + 1], mode.to_string());
+    let values: [&(dyn ToSql + Sync); 4] = [&id, &points, &nodes, &mode];
+    catalog.rows(query, &values, COPY).await.map(drop).map_err(ShardError::sql(format!("splitting shard {shard}")))
+}
+
+/// Gives a value a shard of its own, in all tables that lie together; the new shard's id.
+pub async fn isolate(catalog: &Catalog, value: &KeyValue, mode: TransferMode, _consent: &Consent) -> Result<u64, ShardError> {
+    let query = format!(
+        "select isolate_tenant_to_new_shard($1::text::regclass, $2::text::{}, 'CASCADE', \
+         shard_transfer_mode => $3::text::citus.shard_transfer_mode)",
+        value.kind
+    );
+    let mode = mode.to_string();
+    let rows = catalog.rows(&query, &[&value.table, &value.value, &mode], COPY).await;
+    let rows = rows.map_err(ShardError::sql(format!("isolating {} of {}", value.value, value.table)))?;
+    Ok(rows.first().map(|row| row.get::<_, i64>(0)).and_then(|id| u64::try_from(id).ok()).unwrap_or_default())
+}
+
+/// A value of a table's distribution column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The table, as `regclass` prints it.
+    pub table: String,
+    /// The distribution column.
+    pub column: String,
+    /// Its type, as `regtype` prints it: safe to stand in a query.
+    pub kind: String,
+    /// The value as text.
+    pub value: String,
+}
+
+/// Looks up the type of a table's distribution column.
+pub async fn key_value(catalog: &Catalog, table: &str, column: &str, value: &str) -> Result<KeyValue, ShardError> {
+    let query = "select atttypid::regtype::text from pg_attribute where attrelid = $1::text::regclass and attname = $2::text";
+    let rows = catalog.rows(query, &[&table, &column], CATALOG).await;
+    let rows = rows.map_err(ShardError::sql(format!("asking for the type of {table}.{column}")))?;
+    let kind = rows.first().map(|row| row.get(0)).unwrap_or_default();
+    Ok(KeyValue { table: table.to_owned(), column: column.to_owned(), kind, value: value.to_owned() })
+}
+
+/// The shard that holds a value.
+pub async fn shard_of(catalog: &Catalog, key: &KeyValue) -> Result<u64, ShardError> {
+    let query = format!("select get_shard_id_for_distribution_column($1::text::regclass, $2::text::{})::int8", key.kind);
+    match catalog.rows(&query, &[&key.table, &key.value], CATALOG).await {
+        Ok(rows) => Ok(rows.first().map(|row| row.get::<_, i64>(0)).and_then(|id| u64::try_from(id).ok()).unwrap_or_default()),
+        Err(SqlError::Postgres { source, .. }) if source.code().is_some_and(|code| code.code().starts_with("22")) => {
+            let KeyValue { table, column, kind, value } = key.clone();
+            Err(ShardError::Value { value, table, column, kind })
+        }
+        Err(error) => Err(ShardError::sql(format!("looking for {} in {}", key.value, key.table))(error)),
+    }
+}
+
+/// Shard ids come from a sequence of bigint.
+fn signed(shard: u64) -> i64 {
+    i64::try_from(shard).unwrap_or(i64::MAX)
+}
