@@ -7,6 +7,7 @@ mod client;
 mod harness;
 mod loss;
 mod pause;
+mod shards;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -18,6 +19,8 @@ use serde_json::Value;
 
 /// Rows of the table that is watched through everything.
 const ROWS: i64 = 10_000;
+/// Shard groups, where there are any.
+const SHARDS: u32 = 3;
 /// A cluster that recovers on its own has this long: Patroni's ttl of 20 s, etcd's new leader, a new standby.
 const RECOVERY: Duration = Duration::from_secs(120);
 
@@ -27,7 +30,7 @@ fn the_main_job_with_shards() {
         eprintln!("SKIPPED (needs the Citus image): the_main_job_with_shards");
         return;
     }
-    scenario(3);
+    scenario(SHARDS);
 }
 
 #[test]
@@ -73,6 +76,11 @@ fn scenario(shards: u32) {
     step("status and health", || healthy(&lab, shards));
     step("passwords are where they belong", || no_password_leaks(&lab, &password));
 
+    if shards > 0 {
+        step("shards are where they are said to be", || shards::are_where_they_are_said_to_be(&lab, &runtime, &write));
+        step("shards move under load, the operator is killed", || shards::move_under_load(&lab, &runtime, &write));
+        step("one shard moves, is split, and isolated", || shards::one_by_one(&lab, &runtime, &write));
+    }
     step("switchover beside a transaction that does not end", || pause::three_operators(&lab, &runtime, &write));
     let groups: Vec<Vec<String>> = groups(shards);
     for verb in ["switchover", "failover"] {

@@ -24,6 +24,8 @@ pub fn create(clients: &[ClientSpec], accounts: &[i32], citus: bool) -> Vec<Stri
     statements.push("create table drill_account (id int primary key, balance bigint not null)".into());
     statements.push("create table drill_entry (account int not null, op bigint not null, amount bigint not null)".into());
     if citus {
+        // Without keys of their own they would keep every shard that lies with them from being moved, also when a drill is over.
+        statements.extend(["drill_log", "drill_entry"].map(|table| format!("alter table {table} replica identity full")));
         let distribute = |(table, column)| format!("select create_distributed_table('{table}', '{column}')");
         let columns = ["client", "key", "id", "account"];
         statements.extend(TABLES.into_iter().zip(columns).map(distribute));

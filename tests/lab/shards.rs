@@ -1,0 +1,116 @@
+//! Where the rows are, and moving them while clients write.
+
+use std::io::{BufRead, BufReader};
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::client::{Target, Writer};
+use super::harness::Lab;
+use super::{ROWS, SHARDS};
+
+/// Shards of the table that is watched, by group.
+const OF_LEDGER: &str = "select count(*) from pg_dist_shard s join pg_dist_placement p using (shardid)
+    where s.logicalrelid = 'ledger'::regclass and p.groupid = ";
+
+/// What `list` and `where` say is what the nodes hold.
+pub fn are_where_they_are_said_to_be(lab: &Lab, runtime: &Runtime, target: &Target) {
+    let list = lab.json(&["shards", "list"]);
+    let nodes = list["nodes"].as_array().expect("nodes");
+    assert_eq!(nodes.len() as u32, SHARDS, "{list:#}");
+    for node in nodes {
+        let group = number_of(&node["group"]);
+        let both = format!("select count(*) from pg_dist_placement where groupid = {group}");
+        assert_eq!(node["shards"].as_i64(), Some(runtime.block_on(target.number(&both))), "{node:#}");
+        assert!(node["bytes"].as_u64() > Some(0), "{node:#}");
+    }
+    for id in ["1", "4711", "10000"] {
+        let found = lab.json(&["shards", "where", "ledger", id]);
+        let place = &found["places"][0];
+        let leader = place["leader"].as_str().expect("a leader");
+        let sql = format!("select count(*) from {} where id = {id}", found["relation"].as_str().expect("a relation"));
+        // As psql on that node sees it, shards included.
+        let seen = lab.ctl(&["psql", "--member", leader, "--", "-XAt", "--dbname", "app", "-c", &sql]).ok();
+        assert_eq!(seen.stdout.trim(), "1", "{found:#}");
+    }
+    let elsewhere = lab.ctl(&["shards", "where", "ledger", "word"]).exits(2);
+    assert!(elsewhere.stderr.contains("\"word\" is no value of ledger.id, whose type is bigint"), "{}", elsewhere.stderr);
+    let unknown = lab.ctl(&["shards", "where", "nowhere", "1"]).exits(2);
+    assert!(unknown.stderr.contains("Citus knows ledger, written"), "{}", unknown.stderr);
+}
+
+/// A group is emptied while a client writes; the operator is killed half way, and the moves go on. Then it is filled again.
+pub fn move_under_load(lab: &Lab, runtime: &Runtime, target: &Target) {
+    lab.ctl(&["shards", "cancel", "--yes"]).exits(6);
+    lab.ctl(&["shards", "drain", "--shard", "9", "--yes"]).exits(2);
+    lab.ctl(&["shards", "drain", "--host", "nowhere", "--yes"]).exits(2);
+    let plan = lab.json(&["shards", "drain", "--shard", "3", "--plan"]);
+    assert!(plan["moves"].as_array().is_some_and(|moves| !moves.is_empty()), "{plan:#}");
+    assert_eq!(takes_shards(lab, 3), Some(true), "a plan changes nothing");
+
+    runtime
+        .block_on(target.batch("create table moved (id bigint primary key); select create_distributed_table('moved', 'id')"));
+    let writer = runtime.block_on(async { Writer::start(target.clone(), "moved") });
+    kill_while_it_drains(lab);
+    lab.ctl(&["shards", "status", "--follow"]).ok();
+    assert_eq!(runtime.block_on(target.number(&format!("{OF_LEDGER} 3"))), 0);
+    assert_eq!(takes_shards(lab, 3), Some(false));
+
+    lab.ctl(&["shards", "drain", "--shard", "3", "--undo", "--yes"]).ok();
+    lab.ctl(&["shards", "rebalance", "--strategy", "by_shard_count", "--yes"]).ok();
+    let again = lab.json(&["shards", "rebalance", "--strategy", "by_shard_count", "--plan"]);
+    assert_eq!(again["moves"].as_array().map(Vec::len), Some(0), "{again:#}");
+    assert!(runtime.block_on(target.number(&format!("{OF_LEDGER} 3"))) >= 10);
+    let written = runtime.block_on(writer.finish());
+    eprintln!("    the longest a write waited while shards moved: {} ms", written.outage.as_millis());
+    assert_eq!(written.failed, 0, "a write failed");
+    assert_eq!(runtime.block_on(target.number("select count(*) from moved")), written.acknowledged.len() as i64);
+    assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);
+    runtime.block_on(target.batch("drop table moved"));
+}
+
+/// One shard alone: to another group and back, split, and a value with a shard of its own.
+pub fn one_by_one(lab: &Lab, runtime: &Runtime, target: &Target) {
+    let found = lab.json(&["shards", "where", "ledger", "4711"]);
+    let (shard, home) = (found["shard"].to_string(), number_of(&found["places"][0]["group"]));
+    let away = home % i64::from(SHARDS) + 1;
+    lab.ctl(&["shards", "move", &shard, "--to", &away.to_string(), "--yes"]).ok();
+    let moved = lab.json(&["shards", "where", "ledger", "4711"]);
+    assert_eq!(number_of(&moved["places"][0]["group"]), away, "{moved:#}");
+    lab.ctl(&["shards", "split", &shard, "--into", "2", "--yes"]).ok();
+    assert_eq!(
+        runtime.block_on(target.number("select count(*) from pg_dist_shard where logicalrelid = 'ledger'::regclass")),
+        33
+    );
+    lab.ctl(&["shards", "isolate", "ledger", "4711", "--yes"]).ok();
+    let alone = lab.json(&["shards", "where", "ledger", "4711"]);
+    let count = format!("select count(*) from {}", alone["relation"].as_str().expect("a relation"));
+    let leader = alone["places"][0]["leader"].as_str().expect("a leader");
+    let seen = lab.ctl(&["psql", "--member", leader, "--", "-XAt", "--dbname", "app", "-c", &count]).ok();
+    assert_eq!(seen.stdout.trim(), "1", "{alone:#}");
+    assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);
+    lab.ctl(&["shards", "move", "1", "--to", "1", "--yes"]).exits(2);
+    lab.ctl(&["health"]).ok();
+}
+
+/// Starts draining the third group, and kills the operator as soon as the first move is told.
+fn kill_while_it_drains(lab: &Lab) {
+    let mut drain = lab.command(&["shards", "drain", "--shard", "3", "--yes"]).spawn().expect("the binary starts");
+    let stderr = BufReader::new(drain.stderr.take().expect("stderr is piped"));
+    let told = stderr.lines().map_while(Result::ok).any(|line| line.trim_start().starts_with("0 of "));
+    assert!(told, "drain ended before it told of a move");
+    drain.kill().expect("it can be killed");
+    drain.wait().expect("it ends");
+}
+
+fn takes_shards(lab: &Lab, group: i64) -> Option<bool> {
+    let list = lab.json(&["shards", "list"]);
+    let nodes = list["nodes"].as_array().expect("nodes");
+    nodes.iter().find(|node| number_of(&node["group"]) == group).and_then(|node| node["takes_shards"].as_bool())
+}
+
+/// `shard-3` -> 3.
+fn number_of(group: &Value) -> i64 {
+    let name = group.as_str().expect("a group");
+    name.trim_start_matches("shard-").parse().unwrap_or_else(|_| panic!("{name} is no shard group"))
+}
