@@ -22,7 +22,8 @@ pub fn scope_of(who: Who) -> Scope {
 pub fn scope_of_place(place: Place) -> Scope {
     match place {
         Place::OfLeader => scope_of(Who::Leader),
-        Place::OfVip => Scope { proxies: true, ..Scope::default() },
+        // Who holds the VIP is told by the hosts' addresses.
+        Place::OfVip => Scope { hosts: true, proxies: true, ..Scope::default() },
         Place::OfSwarmLeader => Scope { swarm: true, ..Scope::default() },
     }
 }

@@ -128,7 +128,8 @@ pub async fn planned(
         tries += 1;
         // Whatever takes time to start is started before anybody waits.
         let routes = poolers::Routes::open(world).await;
-        let request = patroni::prepare_switchover(&world.fleet.member(world.topology, candidate).await?).await?;
+        // The leader that is asked acts at once; asked through another member it would find out in its next round.
+        let request = patroni::prepare_switchover(&world.fleet.member(world.topology, leader).await?).await?;
         let hold = pause(world, &old, patience).await?;
         let changed = change(request, routes, leader, candidate, &new).await;
         // In every case.
@@ -239,21 +240,23 @@ const FAILED: u16 = 503;
 
 /// Asks Patroni to make `candidate` the leader in the place of `leader`, which may be empty in an unplanned change.
 ///
-/// Any member passes the request on. The candidate is asked first: it is the one that is surely well. The old leader is
-/// asked when that fails without an answer; a request that is refused is not repeated.
+/// Any member passes the request on. In a planned change the leader is asked first: it acts at once, and would find out in its
+/// next round otherwise. In an unplanned one it is the candidate, which is surely well. The other one is asked when that fails
+/// without an answer; a request that is refused is not repeated.
 pub async fn hand_over(world: World<'_>, leader: &str, candidate: &str, occasion: Occasion) -> Result<(), HandOverError> {
+    let [asked, other] = if occasion == Occasion::Planned { [leader, candidate] } else { [candidate, leader] };
     let mut tries = 0;
     loop {
         tries += 1;
-        let first = ask(world, candidate, leader, candidate, occasion).await;
+        let first = ask(world, asked, leader, candidate, occasion).await;
         match first {
             Ok(()) => return Ok(()),
             Err(error) if tries < TRIES && error.may_pass() => {
                 tokio::time::sleep(AGAIN).await;
             }
             Err(HandOverError::Patroni(PatroniError::Rejected { .. })) => return first,
-            Err(_) if leader.is_empty() => return first,
-            Err(_) => return ask(world, leader, leader, candidate, occasion).await,
+            Err(_) if other.is_empty() => return first,
+            Err(_) => return ask(world, other, leader, candidate, occasion).await,
         }
     }
 }
