@@ -69,6 +69,9 @@ fn parameters(topology: &Topology, group: GroupId) -> BTreeMap<String, String> {
         // Hiding shards from pg_class breaks every outer join of pg_class with itself, psql's `\d` among them ("negative
         // bitmapset member not allowed", Citus 13.2 on PostgreSQL 17.12). Clients talk to coordinators, which hold no shards.
         parameters.insert("citus.override_table_visibility".into(), "off".into());
+        // Citus splits shards through an output plugin of its own, which newer minor releases (17.12) refuse unless it is named
+        // beside their defaults. Patroni leaves the setting out where PostgreSQL does not know it.
+        parameters.insert("output_plugin_libraries".into(), "pgoutput, test_decoding, citus".into());
     }
     parameters.extend(postgres_parameters(topology, group));
     parameters

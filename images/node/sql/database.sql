@@ -21,6 +21,10 @@ SELECT format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', current_da
 \gexec
 SELECT format('GRANT CONNECT ON DATABASE %I TO pgbouncer', current_database())
 \gexec
+-- A superuser needs no grant, but Citus splits a superuser's tables through a role of its own that is
+-- only a member of it: without this one the split would wait for ever.
+SELECT format('GRANT CONNECT ON DATABASE %I TO postgres', current_database())
+\gexec
 
 CREATE SCHEMA IF NOT EXISTS pgbouncer;
 REVOKE ALL ON SCHEMA pgbouncer FROM PUBLIC;

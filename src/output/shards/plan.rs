@@ -16,7 +16,6 @@ pub struct PlanReport {
     /// In order.
     pub moves: Vec<Move>,
     /// How many, how much, how long.
-    #[serde(flatten)]
     pub estimate: Estimate,
 }
 
