@@ -87,6 +87,13 @@ pub enum Command {
     /// Show where the rows are, and move them.
     #[command(subcommand)]
     Shards(commands::shards::Command),
+    /// Show what clients do, on all nodes of a sharded cluster.
+    Activity(commands::traffic::ActivityArgs),
+    /// Show who waits for whose lock, across nodes.
+    Locks(commands::traffic::LocksArgs),
+    /// Show prepared transactions, and end what lost ones left behind.
+    #[command(subcommand)]
+    Tx(commands::traffic::TxCommand),
     /// Open psql on a leader or a member, as postgres, without a password.
     Psql(commands::psql::Args),
     /// Print a password of the cluster.

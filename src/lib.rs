@@ -23,3 +23,4 @@ pub mod shards;
 pub mod steps;
 pub mod templates;
 pub mod topology;
+pub mod traffic;

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     // What is plain data in the modules of `PLAIN_DATA` stands here.
     &[],
     &["templates"],
-    &["plan", "shards", "health"],
+    &["plan", "shards", "traffic", "health"],
     &["remote"],
     &["observe"],
     &["steps"],
@@ -51,7 +51,7 @@ const PLAIN_DATA: &[(&str, &str)] = &[
 const PLAIN_TYPES: &[(&str, &str)] = &[("context", "Interrupt")];
 
 /// Modules that decide: values in, values out. No I/O, no clock, no async.
-const PURE: &[&str] = &["topology", "templates", "plan", "health", "shards"];
+const PURE: &[&str] = &["topology", "templates", "plan", "health", "shards", "traffic"];
 
 /// Files that decide, in modules that also do.
 const PURE_FILES: &[&str] = &[

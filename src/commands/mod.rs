@@ -26,6 +26,7 @@ pub mod shards;
 pub mod status;
 pub mod switchover;
 pub mod topology;
+pub mod traffic;
 pub mod up;
 
 use crate::cli::{Command, Format};
@@ -52,6 +53,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         Command::Failover(args) => failover::run(context, args).await,
         Command::Switchover(args) => switchover::run(context, args).await,
         Command::Shards(command) => shards::run(context, command).await,
+        Command::Activity(args) => traffic::activity(context, args).await,
+        Command::Locks(args) => traffic::locks(context, args).await,
+        Command::Tx(command) => traffic::tx(context, command).await,
         Command::Psql(args) => psql::run(context, args).await,
         Command::Password(args) => password::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,

@@ -58,6 +58,8 @@ pub struct Change {
     pub outage_ms: u64,
     /// How long poolers held clients back, in milliseconds; `null` when they did not.
     pub held_back_ms: Option<u64>,
+    /// Transactions of clients that were ended because they were in the way for too long.
+    pub transactions_ended: usize,
     /// From the request until all members of the group were in order again, in milliseconds.
     pub took_ms: u64,
 }
@@ -127,7 +129,7 @@ pub async fn carry_out(
     wait(world, group, &until_led, LEADER).await?;
     let outage = match measurement {
         Some(measurement) => measurement.finish(requested).await,
-        None => held.unwrap_or_default(),
+        None => held.map(|held| held.time).unwrap_or_default(),
     };
     wait(world, group, &group_conditions(world.topology, group), WHOLE).await?;
     let observed = observe(world.topology, world.fleet, Scope::of_conditions(&until_led)).await;
@@ -148,7 +150,8 @@ pub async fn carry_out(
         to: after.leader,
         synchronous: candidate.synchronous,
         outage_ms: whole_millis(outage),
-        held_back_ms: held.map(whole_millis),
+        held_back_ms: held.map(|held| whole_millis(held.time)),
+        transactions_ended: held.map_or(0, |held| held.ended),
         took_ms: whole_millis(requested.elapsed()),
     })
 }

@@ -14,6 +14,7 @@ mod scope;
 pub mod shards;
 mod stores;
 mod swarm;
+pub mod traffic;
 
 use std::future::Future;
 use std::time::Duration;

@@ -11,6 +11,7 @@ pub mod screen;
 pub mod shards;
 pub mod status;
 pub mod table;
+pub mod traffic;
 pub mod ui;
 
 /// A line of a service's log on stderr, with the time in UTC.

@@ -106,15 +106,23 @@ fn list(blockers: &[Blocker]) -> String {
     blockers.iter().map(line).collect()
 }
 
-/// A planned change, for which clients wait a moment instead of failing. Tells for how long poolers held them back; `None` when
-/// that was not needed.
+/// What a planned change cost clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// How long poolers held them back.
+    pub time: Duration,
+    /// Transactions that were ended because they were in the way for too long.
+    pub ended: usize,
+}
+
+/// A planned change, for which clients wait a moment instead of failing. `None` when poolers did not have to hold them back.
 pub async fn planned(
     world: World<'_>,
     group: &Group,
     leader: &str,
     candidate: &str,
     patience: Patience,
-) -> Result<Option<Duration>, HandOverError> {
+) -> Result<Option<Held>, HandOverError> {
     if !group.id.is_coordinator() {
         hand_over(world, leader, candidate, Occasion::Planned).await?;
         return Ok(None);
@@ -123,19 +131,19 @@ pub async fn planned(
     let new = sql::connect(&world.fleet.member(world.topology, candidate).await?).await?;
     // Only saves time: a leader that cannot finish one is handed over all the same.
     let _ = tokio::time::timeout(CHECKPOINT, old.batch_execute("checkpoint")).await;
-    let mut tries = 0;
+    let (mut tries, mut ended) = (0, 0);
     loop {
         tries += 1;
         // Whatever takes time to start is started before anybody waits.
         let routes = poolers::Routes::open(world).await;
         // The leader that is asked acts at once; asked through another member it would find out in its next round.
         let request = patroni::prepare_switchover(&world.fleet.member(world.topology, leader).await?).await?;
-        let hold = pause(world, &old, patience).await?;
+        let hold = pause(world, &old, patience, &mut ended).await?;
         let changed = change(request, routes, leader, candidate, &new).await;
         // In every case.
         let held = hold.resume().await;
         match changed {
-            Ok(()) => return Ok(Some(held?)),
+            Ok(()) => return Ok(Some(Held { time: held?, ended })),
             Err(error) if tries < TRIES && error.may_pass() => {
                 held?;
                 tokio::time::sleep(AGAIN).await;
@@ -181,8 +189,13 @@ async fn writable(client: &Client) -> bool {
     }
 }
 
-/// Pauses all poolers, in as many attempts as patience allows.
-async fn pause(world: World<'_>, leader: &Client, patience: Patience) -> Result<poolers::Hold, HandOverError> {
+/// Pauses all poolers, in as many attempts as patience allows; counts the transactions that it ends.
+async fn pause(
+    world: World<'_>,
+    leader: &Client,
+    patience: Patience,
+    ended: &mut usize,
+) -> Result<poolers::Hold, HandOverError> {
     let started = Instant::now();
     // What is to be ended must have had the time to get old enough.
     let deadline = patience.kill_after.map_or(patience.wait, |age| patience.wait.max(age + 2 * ATTEMPT));
@@ -201,7 +214,8 @@ async fn pause(world: World<'_>, leader: &Client, patience: Patience) -> Result<
         if !old.is_empty() {
             for blocker in old {
                 // One that has just ended by itself is as good as ended.
-                let _ = leader.execute("select pg_terminate_backend($1)", &[&blocker.pid]).await;
+                let done = leader.query_one("select pg_terminate_backend($1)", &[&blocker.pid]).await;
+                *ended += usize::from(done.is_ok_and(|row| row.get(0)));
             }
             continue;
         }

@@ -57,13 +57,24 @@ struct Shards {
     map: ShardMap,
 }
 
+/// Opens Citus' catalog, for what needs no more than that.
+pub async fn open_catalog(context: &Context) -> Result<Catalog, CommandError> {
+    catalog(&sharded(context).await?).await
+}
+
+/// A session with a cluster that has shard groups.
+async fn sharded(context: &Context) -> Result<Session, CommandError> {
+    let session = Session::open(context).await?;
+    if session.topology.citus.is_some() {
+        return Ok(session);
+    }
+    let error = CommandError::new(Exit::Usage, format!("{} has no shard groups", session.topology.name));
+    Err(error.hint("add [shards] to the topology and run `pgclusterctl up`"))
+}
+
 impl Shards {
     async fn open(context: &Context) -> Result<Self, CommandError> {
-        let session = Session::open(context).await?;
-        if session.topology.citus.is_none() {
-            let error = CommandError::new(Exit::Usage, format!("{} has no shard groups", session.topology.name));
-            return Err(error.hint("add [shards] to the topology and run `pgclusterctl up`"));
-        }
+        let session = sharded(context).await?;
         let catalog = catalog(&session).await?;
         let map = catalog.map().await.map_err(|source| ShardError::Sql { doing: "looking at the shards".into(), source })?;
         Ok(Self { session, catalog, map })

@@ -1,0 +1,109 @@
+//! Who waits for whom across nodes, and what becomes of transactions that their coordinator has lost.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio_postgres::Client;
+
+use super::RECOVERY;
+use super::client::Target;
+use super::harness::{Lab, eventually};
+
+/// Two transactions on two shards, each waiting for the other: shown, and ended by the operator.
+pub fn deadlock(lab: &Lab, runtime: &Runtime, target: &Target) {
+    assert_eq!(lab.ctl(&["locks"]).ok().stdout, "Nobody waits for a lock.\n");
+    lab.ctl(&["locks", "cancel", "1", "--yes"]).exits(2);
+    // Citus ends a deadlock within seconds: it is told to look the other way for as long as it takes to look.
+    detection(lab, "-1");
+    let [first, second] = [open(runtime, target, 1), open(runtime, target, 2)];
+    let both = runtime.block_on(async {
+        let crossed = [(first, 2), (second, 1)].map(|(client, id)| tokio::spawn(async move { add(&client, id).await }));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        crossed
+    });
+    let activity = lab.json(&["activity"]);
+    assert!(activity["sessions"].as_array().is_some_and(|sessions| sessions.len() >= 2), "{activity:#}");
+    let locks = lab.ctl(&["locks", "--format", "json"]).exits(5);
+    let locks: Value = serde_json::from_str(&locks.stdout).expect("JSON");
+    assert_eq!(locks["cycles"].as_array().map(Vec::len), Some(1), "{locks:#}");
+    let victim = locks["cycles"][0]["victim"].as_u64().expect("a victim").to_string();
+    assert!(lab.ctl(&["locks"]).exits(5).stdout.contains("deadlock"));
+    lab.ctl(&["locks", "cancel", &victim, "--yes"]).ok();
+    let ended = runtime.block_on(async {
+        let mut ended = Vec::new();
+        for one in both {
+            ended.push(tokio::time::timeout(RECOVERY, one).await.expect("both go on").expect("no panic"));
+        }
+        ended
+    });
+    assert_eq!(ended.iter().filter(|done| **done).count(), 1, "one was ended, the other one went on: {ended:?}");
+    detection(lab, "2");
+    eventually("nobody waits", RECOVERY, || match lab.ctl(&["locks"]) {
+        run if run.status == 0 => Ok(()),
+        run => Err(run.stdout),
+    });
+}
+
+/// Prepared transactions that nobody will end: one was committed by its coordinator, one was not, and one is somebody else's.
+pub fn orphans(lab: &Lab) {
+    lab.ctl(&["tx", "list"]).ok();
+    let (committed, lost) = ("citus_0_99999_4000000001_1", "citus_0_99999_4000000002_1");
+    on_worker(lab, "create table orphan (gid text)");
+    for gid in [committed, lost, "mine"] {
+        on_worker(lab, &format!("begin; insert into orphan values ('{gid}'); prepare transaction '{gid}'"));
+    }
+    sql(lab, &["--"], &format!("insert into pg_dist_transaction (groupid, gid) values (1, '{committed}')"));
+    let list = lab.ctl(&["tx", "list", "--format", "json"]).exits(5);
+    let list: Value = serde_json::from_str(&list.stdout).expect("JSON");
+    let fate = |gid: &str| {
+        let prepared = list["prepared"].as_array().expect("transactions");
+        prepared.iter().find(|one| one["gid"] == gid).unwrap_or_else(|| panic!("{gid}: {list:#}"))["fate"].clone()
+    };
+    assert_eq!((fate(committed), fate(lost), fate("mine")), ("commit".into(), "rollback".into(), "foreign".into()));
+    // What is somebody else's stays, and is said to stay.
+    let left = lab.ctl(&["tx", "recover", "--yes", "--format", "json"]).exits(7);
+    let left: Value = serde_json::from_str(&left.stdout).expect("JSON");
+    assert_eq!(left["prepared"].as_array().map(Vec::len), Some(1), "{left:#}");
+    on_worker(lab, "rollback prepared 'mine'");
+    lab.ctl(&["tx", "recover", "--yes"]).ok();
+    assert_eq!(on_worker(lab, "select string_agg(gid, ',') from orphan"), committed);
+    on_worker(lab, "drop table orphan");
+}
+
+/// A transaction that has changed one row.
+fn open(runtime: &Runtime, target: &Target, id: i64) -> Client {
+    runtime.block_on(async {
+        let client = target.connect().await.expect("the VIP takes connections");
+        client.batch_execute("begin").await.expect("it begins");
+        assert!(add(&client, id).await);
+        client
+    })
+}
+
+/// Changes a row; false when it was not allowed to.
+async fn add(client: &Client, id: i64) -> bool {
+    client.batch_execute(&format!("update ledger set note = note || '.' where id = {id}")).await.is_ok()
+}
+
+/// How often Citus looks for deadlocks across nodes; -1 is never.
+fn detection(lab: &Lab, factor: &str) {
+    sql(lab, &["--"], &format!("alter system set citus.distributed_deadlock_detection_factor = {factor}"));
+    sql(lab, &["--"], "select pg_reload_conf()");
+    // The daemon that looks reads its settings when it wakes.
+    std::thread::sleep(Duration::from_secs(3));
+    if factor != "-1" {
+        sql(lab, &["--"], "alter system reset citus.distributed_deadlock_detection_factor");
+    }
+}
+
+fn on_worker(lab: &Lab, statements: &str) -> String {
+    sql(lab, &["--shard", "1", "--"], statements)
+}
+
+/// Runs statements as postgres, one by one, in the application's database.
+fn sql(lab: &Lab, place: &[&str], statements: &str) -> String {
+    let each = statements.split(';').map(str::trim).flat_map(|sql| ["-c", sql]);
+    let args: Vec<&str> = ["psql"].into_iter().chain(place.iter().copied()).chain(["-XAtq", "--dbname", "app"]).chain(each).collect();
+    lab.ctl(&args).ok().stdout.trim().to_owned()
+}
