@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::network::PATIENCE;
+use super::network::AMONG;
 use crate::topology::Topology;
 use crate::topology::ids::GroupId;
 use crate::topology::model::{Group, Replication};
@@ -87,10 +87,10 @@ fn transport() -> [(&'static str, String); 14] {
         ("ssl_key_file", format!("{TLS}/server.key")),
         ("ssl_min_protocol_version", "TLSv1.2".into()),
         ("password_encryption", "scram-sha-256".into()),
-        ("tcp_keepalives_idle", PATIENCE.idle.as_secs().to_string()),
-        ("tcp_keepalives_interval", PATIENCE.interval.as_secs().to_string()),
-        ("tcp_keepalives_count", PATIENCE.count.to_string()),
-        ("tcp_user_timeout", format!("{}ms", PATIENCE.user_timeout.as_millis())),
+        ("tcp_keepalives_idle", AMONG.idle.as_secs().to_string()),
+        ("tcp_keepalives_interval", AMONG.interval.as_secs().to_string()),
+        ("tcp_keepalives_count", AMONG.count.to_string()),
+        ("tcp_user_timeout", format!("{}ms", AMONG.user_timeout.as_millis())),
         // A query whose client is gone is ended instead of running on for nobody.
         ("client_connection_check_interval", "2s".into()),
         // The default of 60 s would hide a broken replication connection for longer than a failover takes. On the leader this
@@ -109,9 +109,9 @@ fn node_conninfo() -> String {
     format!(
         "sslmode=require connect_timeout=2 keepalives=1 keepalives_idle={} keepalives_interval={} keepalives_count={} \
          tcp_user_timeout={}",
-        PATIENCE.idle.as_secs(),
-        PATIENCE.interval.as_secs(),
-        PATIENCE.count,
-        PATIENCE.user_timeout.as_millis(),
+        AMONG.idle.as_secs(),
+        AMONG.interval.as_secs(),
+        AMONG.count,
+        AMONG.user_timeout.as_millis(),
     )
 }

@@ -17,7 +17,7 @@ pub(super) struct Patience {
     pub user_timeout: Duration,
 }
 
-/// Towards clients and between databases. Five seconds outlast a moment of packet loss and are shorter than any failover;
+/// Towards clients, who may be far away. Five seconds outlast a moment of packet loss and are shorter than any failover;
 /// 10 + 3 × 3 = 19 s when idle are just below the shortest possible `ttl`.
 pub(super) const PATIENCE: Patience = Patience {
     idle: Duration::from_secs(10),
@@ -25,6 +25,12 @@ pub(super) const PATIENCE: Patience = Patience {
     count: 3,
     user_timeout: Duration::from_secs(5),
 };
+
+/// Among databases, and from them to HAProxy: nobody else reaches PostgreSQL. A coordinator that is lost with its host, or cut off,
+/// leaves transactions on shards, and their locks have to be gone when the next one begins, which takes 7 s at least. An idle
+/// connection is asked after 3 s, and given up after 5 s of silence (Linux counts `TCP_USER_TIMEOUT` for keepalives, too).
+pub(super) const AMONG: Patience =
+    Patience { idle: Duration::from_secs(3), interval: Duration::from_secs(1), count: 3, user_timeout: Duration::from_secs(5) };
 
 /// From HAProxy to servers on the same local network: over before a failover has a new leader, which takes 7 s at least when
 /// a host is lost.
