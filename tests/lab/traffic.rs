@@ -14,8 +14,14 @@ use super::harness::{Lab, eventually};
 pub fn deadlock(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(lab.ctl(&["locks"]).ok().stdout, "Nobody waits for a lock.\n");
     lab.ctl(&["locks", "cancel", "1", "--yes"]).exits(2);
-    // Citus ends a deadlock within seconds: it is told to look the other way for as long as it takes to look.
-    detection(lab, "-1");
+    without(lab, "citus.distributed_deadlock_detection_factor", || end_one_of_two(lab, runtime, target));
+    eventually("nobody waits", RECOVERY, || match lab.ctl(&["locks"]) {
+        run if run.status == 0 => Ok(()),
+        run => Err(run.stdout),
+    });
+}
+
+fn end_one_of_two(lab: &Lab, runtime: &Runtime, target: &Target) {
     let [first, second] = [open(runtime, target, 1), open(runtime, target, 2)];
     let both = runtime.block_on(async {
         let crossed = [(first, 2), (second, 1)].map(|(client, id)| tokio::spawn(async move { add(&client, id).await }));
@@ -38,16 +44,15 @@ pub fn deadlock(lab: &Lab, runtime: &Runtime, target: &Target) {
         ended
     });
     assert_eq!(ended.iter().filter(|done| **done).count(), 1, "one was ended, the other one went on: {ended:?}");
-    detection(lab, "2");
-    eventually("nobody waits", RECOVERY, || match lab.ctl(&["locks"]) {
-        run if run.status == 0 => Ok(()),
-        run => Err(run.stdout),
-    });
 }
 
 /// Prepared transactions that nobody will end: one was committed by its coordinator, one was not, and one is somebody else's.
 pub fn orphans(lab: &Lab) {
     lab.ctl(&["tx", "list"]).ok();
+    without(lab, "citus.recover_2pc_interval", || recover(lab));
+}
+
+fn recover(lab: &Lab) {
     let (committed, lost) = ("citus_0_99999_4000000001_1", "citus_0_99999_4000000002_1");
     on_worker(lab, "create table orphan (gid text)");
     for gid in [committed, lost, "mine"] {
@@ -86,15 +91,18 @@ async fn add(client: &Client, id: i64) -> bool {
     client.batch_execute(&format!("update ledger set note = note || '.' where id = {id}")).await.is_ok()
 }
 
-/// How often Citus looks for deadlocks across nodes; -1 is never.
-fn detection(lab: &Lab, factor: &str) {
-    sql(lab, &["--"], &format!("alter system set citus.distributed_deadlock_detection_factor = {factor}"));
-    sql(lab, &["--"], "select pg_reload_conf()");
-    // The daemon that looks reads its settings when it wakes.
+/// Does something while Citus' daemon leaves a thing alone that it does by itself every few seconds; -1 is never.
+fn without<T>(lab: &Lab, setting: &str, work: impl FnOnce() -> T) -> T {
+    let set = |statement: &str| {
+        sql(lab, &["--"], statement);
+        sql(lab, &["--"], "select pg_reload_conf()");
+    };
+    set(&format!("alter system set {setting} = -1"));
+    // It reads its settings when it wakes.
     std::thread::sleep(Duration::from_secs(3));
-    if factor != "-1" {
-        sql(lab, &["--"], "alter system reset citus.distributed_deadlock_detection_factor");
-    }
+    let result = work();
+    set(&format!("alter system reset {setting}"));
+    result
 }
 
 fn on_worker(lab: &Lab, statements: &str) -> String {
@@ -104,6 +112,7 @@ fn on_worker(lab: &Lab, statements: &str) -> String {
 /// Runs statements as postgres, one by one, in the application's database.
 fn sql(lab: &Lab, place: &[&str], statements: &str) -> String {
     let each = statements.split(';').map(str::trim).flat_map(|sql| ["-c", sql]);
-    let args: Vec<&str> = ["psql"].into_iter().chain(place.iter().copied()).chain(["-XAtq", "--dbname", "app"]).chain(each).collect();
+    let args: Vec<&str> =
+        ["psql"].into_iter().chain(place.iter().copied()).chain(["-XAtq", "--dbname", "app"]).chain(each).collect();
     lab.ctl(&args).ok().stdout.trim().to_owned()
 }
