@@ -5,7 +5,6 @@ use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::observe::shards::Catalog;
 use crate::output::traffic::{ActivityReport, LocksReport, TransactionsReport};
-use crate::remote::sql::SqlError;
 use crate::steps::rebalance::ShardError;
 use crate::traffic::Gpid;
 
@@ -50,7 +49,7 @@ pub enum TxCommand {
 /// Runs `activity`.
 pub async fn activity(context: &Context, args: &ActivityArgs) -> Result<Exit, CommandError> {
     let catalog = open_catalog(context).await?;
-    let sessions = catalog.sessions().await.map_err(failed("looking at sessions"))?;
+    let sessions = catalog.sessions().await.map_err(ShardError::while_doing("looking at sessions"))?;
     context.ui.result(&ActivityReport::new(sessions, args.all))?;
     Ok(Exit::Ok)
 }
@@ -69,13 +68,13 @@ pub async fn locks(context: &Context, args: &LocksArgs) -> Result<Exit, CommandE
 }
 
 async fn look_at_locks(catalog: &Catalog) -> Result<LocksReport, CommandError> {
-    let waits = catalog.waits().await.map_err(failed("looking at locks"))?;
-    let sessions = catalog.sessions().await.map_err(failed("looking at sessions"))?;
+    let waits = catalog.waits().await.map_err(ShardError::while_doing("looking at locks"))?;
+    let sessions = catalog.sessions().await.map_err(ShardError::while_doing("looking at sessions"))?;
     Ok(LocksReport::new(waits, sessions))
 }
 
 async fn cancel(context: &Context, catalog: &Catalog, gpid: Gpid, terminate: bool) -> Result<Exit, CommandError> {
-    let sessions = catalog.sessions().await.map_err(failed("looking at sessions"))?;
+    let sessions = catalog.sessions().await.map_err(ShardError::while_doing("looking at sessions"))?;
     let gone = || ShardError::Unknown {
         what: format!("there is no session {gpid}"),
         hint: "`pgclusterctl locks` and `pgclusterctl activity` show those that are there".into(),
@@ -84,7 +83,7 @@ async fn cancel(context: &Context, catalog: &Catalog, gpid: Gpid, terminate: boo
     let what = if terminate { "session" } else { "statement" };
     let question = format!("end the {what} of {} on {} ({}): {}", session.user, session.node, session.state, session.query);
     context.ui.confirm(&question)?;
-    if !catalog.end_session(gpid, terminate).await.map_err(failed("ending it"))? {
+    if !catalog.end_session(gpid, terminate).await.map_err(ShardError::while_doing("ending it"))? {
         return Err(gone().into());
     }
     context.ui.note(format!("the {what} of {gpid} is being ended"));
@@ -101,7 +100,7 @@ pub async fn tx(context: &Context, command: &TxCommand) -> Result<Exit, CommandE
     }
     context.ui.aside(&before);
     context.ui.confirm("Have every node end what is left over of Citus' own? Others stay as they are.")?;
-    for (node, reason) in catalog.recover().await.map_err(failed("recovering transactions"))? {
+    for (node, reason) in catalog.recover().await.map_err(ShardError::while_doing("recovering transactions"))? {
         context.ui.warn(format!("{node}: {reason}"));
     }
     let after = look_at_transactions(&catalog).await?;
@@ -110,11 +109,6 @@ pub async fn tx(context: &Context, command: &TxCommand) -> Result<Exit, CommandE
 }
 
 async fn look_at_transactions(catalog: &Catalog) -> Result<TransactionsReport, CommandError> {
-    let found = catalog.transactions().await.map_err(failed("looking at prepared transactions"))?;
+    let found = catalog.transactions().await.map_err(ShardError::while_doing("looking at prepared transactions"))?;
     Ok(TransactionsReport::new(found.prepared, found.silent))
-}
-
-fn failed(doing: &str) -> impl FnOnce(SqlError) -> ShardError {
-    let doing = doing.to_owned();
-    |source| ShardError::Sql { doing, source }
 }

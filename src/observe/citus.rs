@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::lines::{Lines, Session};
 use super::model::{CitusFacts, CitusNode, GroupState, Probe};
+use super::shards::{group, number};
 use super::{Scope, not_asked, within};
 use crate::error::one_line;
 use crate::remote::sql;
@@ -49,13 +50,12 @@ async fn look(lines: &Lines<'_>, leader: &str) -> Result<CitusFacts, String> {
         sql::rows(container, client, TABLES, QUERY),
     )
     .map_err(|e| one_line(&e))?;
-    let count = |number: i64| u64::try_from(number).unwrap_or_default();
     Ok(CitusFacts {
         version: version.first().map(|row| row.get(0)).unwrap_or_default(),
         nodes: nodes
             .iter()
             .map(|row| CitusNode {
-                group: GroupId(u32::try_from(row.get::<_, i32>(0)).unwrap_or_default()),
+                group: group(row, 0),
                 name: row.get(1),
                 port: row.get(2),
                 role: row.get(3),
@@ -63,9 +63,9 @@ async fn look(lines: &Lines<'_>, leader: &str) -> Result<CitusFacts, String> {
                 has_metadata: row.get(5),
                 metadata_synced: row.get(6),
                 should_have_shards: row.get(7),
-                shards: count(row.get(8)),
+                shards: number(row.get(8)),
             })
             .collect(),
-        tables: tables.first().map(|row| count(row.get(0))).unwrap_or_default(),
+        tables: tables.first().map(|row| number(row.get(0))).unwrap_or_default(),
     })
 }

@@ -215,11 +215,12 @@ fn table(row: &Row) -> (String, Table) {
     (row.get(0), Table { kind, column: row.get(4), colocation })
 }
 
-fn group(row: &Row, column: usize) -> GroupId {
+/// A column of type int4 that names a group.
+pub(super) fn group(row: &Row, column: usize) -> GroupId {
     GroupId(u32::try_from(row.get::<_, i32>(column)).unwrap_or_default())
 }
 
 /// Ids and sizes are never negative.
-fn number(value: i64) -> u64 {
+pub(super) fn number(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio_postgres::Row;
 
-use super::shards::Catalog;
+use super::shards::{Catalog, group, number};
 use crate::remote::sql::SqlError;
 use crate::topology::GroupId;
 use crate::traffic::{Gpid, Origins, Prepared, Session, Wait, fate};
@@ -104,14 +104,14 @@ impl Catalog {
             fate: fate(&row.gid, &origins),
             gid: row.gid,
             owner: row.owner,
-            age_ms: u64::try_from(row.age_ms).unwrap_or_default(),
+            age_ms: number(row.age_ms),
         });
         Ok(Transactions { prepared: prepared.collect(), silent })
     }
 
     async fn active(&self) -> Result<BTreeSet<(GroupId, u64)>, SqlError> {
         let rows = self.rows(ACTIVE, &[], ASK).await?;
-        Ok(rows.iter().map(|row| (group(row, 0), u64::try_from(row.get::<_, i64>(1)).unwrap_or_default())).collect())
+        Ok(rows.iter().map(|row| (group(row, 0), number(row.get(1)))).collect())
     }
 
     /// Has every node end what its lost transactions left behind, by Citus' own rule; nodes that failed, each with why.
@@ -146,9 +146,5 @@ fn session(row: &Row) -> Session {
 }
 
 fn gpid(row: &Row, column: usize) -> Gpid {
-    Gpid(u64::try_from(row.get::<_, i64>(column)).unwrap_or_default())
-}
-
-fn group(row: &Row, column: usize) -> GroupId {
-    GroupId(u32::try_from(row.get::<_, i32>(column)).unwrap_or_default())
+    Gpid(number(row.get(column)))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
@@ -63,7 +64,8 @@ fn list(obstacles: &[Obstacle]) -> String {
 }
 
 impl ShardError {
-    fn sql(doing: impl Into<String>) -> impl FnOnce(SqlError) -> Self {
+    /// What was being done when Citus said no, for `map_err`.
+    pub fn while_doing(doing: impl Into<String>) -> impl FnOnce(SqlError) -> Self {
         |source| Self::Sql { doing: doing.into(), source }
     }
 }
@@ -103,10 +105,10 @@ pub struct Start {
 pub async fn start(catalog: &Catalog, start: &Start, _consent: &Consent) -> Result<Option<i64>, ShardError> {
     let doing = "starting the rebalance";
     let Some(threshold) = start.options.threshold else {
-        return job(catalog, start, start.options.strategy.as_deref()).await.map_err(ShardError::sql(doing));
+        return job(catalog, start, start.options.strategy.as_deref()).await.map_err(ShardError::while_doing(doing));
     };
     // citus_rebalance_start takes no threshold: a strategy has it. Moves are planned at the start, so it may go again at once.
-    run(catalog, "begin").await.map_err(ShardError::sql(doing))?;
+    run(catalog, "begin").await.map_err(ShardError::while_doing(doing))?;
     let started = async {
         let base = start.options.strategy.as_deref();
         let make = "insert into pg_catalog.pg_dist_rebalance_strategy
@@ -127,7 +129,7 @@ pub async fn start(catalog: &Catalog, start: &Start, _consent: &Consent) -> Resu
         // The connection ends with this program; until then it shall hold no lock.
         let _ = run(catalog, "rollback").await;
     }
-    started.map_err(ShardError::sql(doing))
+    started.map_err(ShardError::while_doing(doing))
 }
 
 async fn job(catalog: &Catalog, start: &Start, strategy: Option<&str>) -> Result<Option<i64>, SqlError> {
@@ -150,7 +152,7 @@ pub async fn cancel(catalog: &Catalog, _consent: &Consent) -> Result<bool, Shard
         Err(error) if says(&error, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) || error.to_string().contains("no ongoing") => {
             Ok(false)
         }
-        Err(error) => Err(ShardError::sql("stopping the rebalance")(error)),
+        Err(error) => Err(ShardError::while_doing("stopping the rebalance")(error)),
     }
 }
 
@@ -159,7 +161,7 @@ pub async fn take_shards(catalog: &Catalog, node: &Node, takes: bool, _consent: 
     let query =
         "select citus_set_node_property(nodename, nodeport, 'shouldhaveshards', $2) from pg_dist_node where nodeid = $1";
     let done = catalog.rows(query, &[&node.id, &takes], CATALOG).await;
-    done.map(drop).map_err(ShardError::sql(format!("telling Citus about {}", node.leader)))
+    done.map(drop).map_err(ShardError::while_doing(format!("telling Citus about {}", node.leader)))
 }
 
 /// Moves a shard, and those that lie with it. Returns when it is done.
@@ -174,7 +176,7 @@ pub async fn move_shard(
     let query = "select citus_move_shard_placement($1, $2, $3, $4::text::citus.shard_transfer_mode)";
     let (id, mode) = (signed(shard), mode.to_string());
     let done = catalog.rows(query, &[&id, &from.id, &to.id, &mode], COPY).await;
-    done.map(drop).map_err(ShardError::sql(format!("moving shard {shard} from {} to {}", from.leader, to.leader)))
+    done.map(drop).map_err(ShardError::while_doing(format!("moving shard {shard} from {} to {}", from.leader, to.leader)))
 }
 
 /// Splits a shard at these hash values, and those that lie with it; all parts stay on its node.
@@ -190,7 +192,7 @@ pub async fn split(
     let points: Vec<String> = points.iter().map(ToString::to_string).collect();
     let (id, nodes, mode) = (signed(shard), vec![on.id; points.len() + 1], mode.to_string());
     let values: [&(dyn ToSql + Sync); 4] = [&id, &points, &nodes, &mode];
-    catalog.rows(query, &values, COPY).await.map(drop).map_err(ShardError::sql(format!("splitting shard {shard}")))
+    catalog.rows(query, &values, COPY).await.map(drop).map_err(ShardError::while_doing(format!("splitting shard {shard}")))
 }
 
 /// Gives a value a shard of its own, in all tables that lie together; the new shard's id.
@@ -202,8 +204,8 @@ pub async fn isolate(catalog: &Catalog, value: &KeyValue, mode: TransferMode, _c
     );
     let mode = mode.to_string();
     let rows = catalog.rows(&query, &[&value.table, &value.value, &mode], COPY).await;
-    let rows = rows.map_err(ShardError::sql(format!("isolating {} of {}", value.value, value.table)))?;
-    Ok(rows.first().map(|row| row.get::<_, i64>(0)).and_then(|id| u64::try_from(id).ok()).unwrap_or_default())
+    let rows = rows.map_err(ShardError::while_doing(format!("isolating {} of {}", value.value, value.table)))?;
+    Ok(first_id(&rows))
 }
 
 /// A value of a table's distribution column.
@@ -223,7 +225,7 @@ pub struct KeyValue {
 pub async fn key_value(catalog: &Catalog, table: &str, column: &str, value: &str) -> Result<KeyValue, ShardError> {
     let query = "select atttypid::regtype::text from pg_attribute where attrelid = $1::text::regclass and attname = $2::text";
     let rows = catalog.rows(query, &[&table, &column], CATALOG).await;
-    let rows = rows.map_err(ShardError::sql(format!("asking for the type of {table}.{column}")))?;
+    let rows = rows.map_err(ShardError::while_doing(format!("asking for the type of {table}.{column}")))?;
     let kind = rows.first().map(|row| row.get(0)).unwrap_or_default();
     Ok(KeyValue { table: table.to_owned(), column: column.to_owned(), kind, value: value.to_owned() })
 }
@@ -232,13 +234,18 @@ pub async fn key_value(catalog: &Catalog, table: &str, column: &str, value: &str
 pub async fn shard_of(catalog: &Catalog, key: &KeyValue) -> Result<u64, ShardError> {
     let query = format!("select get_shard_id_for_distribution_column($1::text::regclass, $2::text::{})::int8", key.kind);
     match catalog.rows(&query, &[&key.table, &key.value], CATALOG).await {
-        Ok(rows) => Ok(rows.first().map(|row| row.get::<_, i64>(0)).and_then(|id| u64::try_from(id).ok()).unwrap_or_default()),
+        Ok(rows) => Ok(first_id(&rows)),
         Err(SqlError::Postgres { source, .. }) if source.code().is_some_and(|code| code.code().starts_with("22")) => {
             let KeyValue { table, column, kind, value } = key.clone();
             Err(ShardError::Value { value, table, column, kind })
         }
-        Err(error) => Err(ShardError::sql(format!("looking for {} in {}", key.value, key.table))(error)),
+        Err(error) => Err(ShardError::while_doing(format!("looking for {} in {}", key.value, key.table))(error)),
     }
+}
+
+/// The shard id that a function of Citus returned.
+fn first_id(rows: &[Row]) -> u64 {
+    rows.first().and_then(|row| u64::try_from(row.get::<_, i64>(0)).ok()).unwrap_or_default()
 }
 
 /// Shard ids come from a sequence of bigint.

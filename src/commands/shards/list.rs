@@ -4,7 +4,7 @@ use super::Shards;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::output::shards::{By, ListReport, WhereReport};
-use crate::shards::{ShardMap, TableKind};
+use crate::shards::{ShardMap, Table, TableKind};
 use crate::steps::rebalance::{ShardError, key_value, shard_of};
 
 /// Arguments of `shards list`.
@@ -38,10 +38,10 @@ pub async fn list(context: &Context, args: &ListArgs) -> Result<Exit, CommandErr
 /// Runs `shards where`.
 pub async fn locate(context: &Context, args: &WhereArgs) -> Result<Exit, CommandError> {
     let Shards { session, catalog, map } = Shards::open(context).await?;
-    let shard = match known_table(&map, &args.table)? {
+    let table = known_table(&map, &args.table)?;
+    let shard = match table.kind {
         TableKind::Distributed => {
-            let column = &map.tables[&args.table].column;
-            shard_of(&catalog, &key_value(&catalog, &args.table, column, &args.value).await?).await?
+            shard_of(&catalog, &key_value(&catalog, &args.table, &table.column, &args.value).await?).await?
         }
         // Whatever the value is, all rows are in the one shard.
         _ => map.placements.iter().find(|p| p.table == args.table).map_or(0, |p| p.shard),
@@ -52,9 +52,9 @@ pub async fn locate(context: &Context, args: &WhereArgs) -> Result<Exit, Command
     Ok(Exit::Ok)
 }
 
-/// How a table that Citus knows is spread.
-pub fn known_table(map: &ShardMap, table: &str) -> Result<TableKind, ShardError> {
-    map.tables.get(table).map(|found| found.kind).ok_or_else(|| unknown_table(map, table))
+/// A table that Citus knows.
+pub fn known_table<'a>(map: &'a ShardMap, table: &str) -> Result<&'a Table, ShardError> {
+    map.tables.get(table).ok_or_else(|| unknown_table(map, table))
 }
 
 fn unknown_table(map: &ShardMap, table: &str) -> ShardError {

@@ -76,7 +76,7 @@ impl Shards {
     async fn open(context: &Context) -> Result<Self, CommandError> {
         let session = sharded(context).await?;
         let catalog = catalog(&session).await?;
-        let map = catalog.map().await.map_err(|source| ShardError::Sql { doing: "looking at the shards".into(), source })?;
+        let map = catalog.map().await.map_err(ShardError::while_doing("looking at the shards"))?;
         Ok(Self { session, catalog, map })
     }
 }

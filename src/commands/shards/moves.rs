@@ -64,8 +64,7 @@ pub async fn relocate(context: &Context, args: &MoveArgs) -> Result<Exit, Comman
         return Ok(Exit::Ok);
     }
     let plan = PlanReport::new(vec![together(&shards, placement, group)]);
-    let facts = shards.catalog.move_facts().await;
-    let facts = facts.map_err(|source| ShardError::Sql { doing: "looking at what moves need".into(), source })?;
+    let facts = shards.catalog.move_facts().await.map_err(ShardError::while_doing("looking at what moves need"))?;
     let found = obstacles(&shards.map, &facts, &plan.moves, args.transfer);
     if !found.is_empty() {
         return Err(ShardError::Obstacles(found).into());
@@ -81,11 +80,12 @@ pub async fn relocate(context: &Context, args: &MoveArgs) -> Result<Exit, Comman
 /// Runs `shards isolate`.
 pub async fn isolate(context: &Context, args: &IsolateArgs) -> Result<Exit, CommandError> {
     let shards = Shards::open(context).await?;
-    if known_table(&shards.map, &args.table)? != TableKind::Distributed {
+    let table = known_table(&shards.map, &args.table)?;
+    if table.kind != TableKind::Distributed {
         let error = CommandError::new(Exit::Usage, format!("{} has no distribution column", args.table));
         return Err(error.hint("`pgclusterctl shards list --by table` shows which have"));
     }
-    let column = &shards.map.tables[&args.table].column;
+    let column = &table.column;
     let key = key_value(&shards.catalog, &args.table, column, &args.value).await?;
     let shard = shard_of(&shards.catalog, &key).await?;
     let (placement, _) = find(&shards, shard)?;

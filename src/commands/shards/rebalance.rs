@@ -171,15 +171,11 @@ pub async fn cancel(context: &Context) -> Result<Exit, CommandError> {
 
 /// The plan, checked for what is in its way.
 async fn checked(shards: &Shards, options: &PlanOptions, how: &How) -> Result<PlanReport, CommandError> {
-    let looked = |doing: &str| {
-        let doing = doing.to_owned();
-        |source| ShardError::Sql { doing, source }
-    };
-    let facts = shards.catalog.move_facts().await.map_err(looked("looking at what moves need"))?;
+    let facts = shards.catalog.move_facts().await.map_err(ShardError::while_doing("looking at what moves need"))?;
     if facts.running_job.is_some() {
         return Err(ShardError::Obstacles(obstacles(&shards.map, &facts, &[], how.transfer)).into());
     }
-    let planned = shards.catalog.planned(options).await.map_err(looked("asking Citus for a plan"))?;
+    let planned = shards.catalog.planned(options).await.map_err(ShardError::while_doing("asking Citus for a plan"))?;
     let moves = moves(&shards.map, &planned);
     let found = obstacles(&shards.map, &facts, &moves, how.transfer);
     if found.is_empty() || moves.is_empty() { Ok(PlanReport::new(moves)) } else { Err(ShardError::Obstacles(found).into()) }
@@ -231,17 +227,13 @@ async fn follow(context: &Context, shards: &Shards, id: i64) -> Result<Exit, Com
     let _guard = context.interrupt.guard();
     let step = Step::start(&context.ui, format!("rebalance, job {id}"));
     let (mut seen, mut told) = (Instant::now(), u64::MAX);
-    let mut line = None;
+    let mut newer = None;
     loop {
         if context.interrupt.is_asked() {
             context.ui.note("the rebalance goes on: `pgclusterctl shards status --follow`, or `shards cancel` to stop it");
             return Ok(Exit::Interrupted);
         }
-        let look = match &line {
-            None => shards.catalog.last_job(&shards.map).await,
-            Some(catalog) => super::Catalog::last_job(catalog, &shards.map).await,
-        };
-        match look {
+        match newer.as_ref().unwrap_or(&shards.catalog).last_job(&shards.map).await {
             Ok(Some(job)) => {
                 seen = Instant::now();
                 progress(&context.ui, &step, &job, &mut told);
@@ -251,9 +243,9 @@ async fn follow(context: &Context, shards: &Shards, id: i64) -> Result<Exit, Com
             }
             Ok(None) => {}
             Err(source) if seen.elapsed() > LEADERLESS => {
-                return Err(ShardError::Sql { doing: "following the rebalance".into(), source }.into());
+                return Err(ShardError::while_doing("following the rebalance")(source).into());
             }
-            Err(_) => line = catalog(&shards.session).await.ok(),
+            Err(_) => newer = catalog(&shards.session).await.ok(),
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -285,13 +277,11 @@ fn exit_of(state: JobState) -> Exit {
 }
 
 async fn last_job(shards: &Shards) -> Result<Option<Job>, ShardError> {
-    let job = shards.catalog.last_job(&shards.map).await;
-    job.map_err(|source| ShardError::Sql { doing: "asking Citus for its rebalance".into(), source })
+    shards.catalog.last_job(&shards.map).await.map_err(ShardError::while_doing("asking Citus for its rebalance"))
 }
 
 async fn mark(shards: &Shards, groups: &[GroupId], takes: bool, consent: &Consent) -> Result<(), ShardError> {
-    let nodes: Vec<&Node> = groups.iter().filter_map(|group| shards.map.nodes.get(group)).collect();
-    for node in nodes {
+    for node in groups.iter().filter_map(|group| shards.map.nodes.get(group)) {
         rebalance::take_shards(&shards.catalog, node, takes, consent).await?;
     }
     Ok(())
@@ -321,8 +311,7 @@ fn drained(shards: &Shards, what: &Drained) -> Result<Vec<GroupId>, CommandError
 }
 
 async fn known_strategy(shards: &Shards, strategy: &str) -> Result<(), ShardError> {
-    let known = shards.catalog.strategies().await;
-    let known = known.map_err(|source| ShardError::Sql { doing: "asking for strategies".into(), source })?;
+    let known = shards.catalog.strategies().await.map_err(ShardError::while_doing("asking for strategies"))?;
     if known.iter().any(|name| name == strategy) {
         return Ok(());
     }
