@@ -15,6 +15,7 @@ use super::{DrillError, fault, target};
 use crate::lab::{self, LabName};
 use crate::observe::observe;
 use crate::remote::container::Container;
+use crate::remote::etcd::Etcd;
 use crate::topology::{GroupId, HostName};
 
 impl Director<'_> {
@@ -49,6 +50,7 @@ impl Director<'_> {
             Act::FillDisk(who, time) => self.fill_disk(who, time, notes).await,
             Act::UsualDisks => self.usual_disks(notes).await,
             Act::PowerOff(place) => self.power_off(place, lab, notes).await,
+            Act::PowerOffWithEtcdLeader(place) => self.power_off_with_etcd_leader(place, lab, notes).await,
             Act::PowerOn => self.power_on(lab, notes).await,
             Act::Switchover => self.ordered(GroupId::COORDINATOR, notes).await,
             Act::ShardSwitchover => self.ordered(target::first_shard(self.topology), notes).await,
@@ -144,6 +146,37 @@ impl Director<'_> {
         notes.harm(format!("{name} loses its power"));
         lab::kill(lab.ok_or_else(no_switch)?, name.as_str()).await?;
         Ok(())
+    }
+
+    async fn power_off_with_etcd_leader(
+        &self,
+        place: Place,
+        lab: Option<&LabName>,
+        notes: &mut Notes,
+    ) -> Result<(), DrillError> {
+        let lab = lab.ok_or_else(no_switch)?;
+        let name = self.place(place).await?;
+        let member = self.topology.etcd.iter().find(|member| member.host == name);
+        let member = member.ok_or_else(|| DrillError::NoTarget { what: format!("etcd member on {name}") })?.name.to_string();
+        self.lead_etcd(&member).await?;
+        notes.harm(format!("{name} loses its power, and with it {member}, which leads etcd"));
+        lab::kill(lab, name.as_str()).await?;
+        Ok(())
+    }
+
+    /// Brings etcd's leadership to a member.
+    async fn lead_etcd(&self, member: &str) -> Result<(), DrillError> {
+        let target = self.store(member).await?;
+        let facts = target.facts().await?;
+        if facts.leader_id == facts.member_id {
+            return Ok(());
+        }
+        let leader = self.store(&self.one(Who::EtcdLeader).await?).await?;
+        Ok(leader.move_leader(facts.member_id).await?)
+    }
+
+    async fn store(&self, member: &str) -> Result<Etcd, DrillError> {
+        Ok(Etcd::connect(&self.fleet.member(self.topology, member).await?).await?)
     }
 
     async fn power_on(&mut self, lab: Option<&LabName>, notes: &mut Notes) -> Result<(), DrillError> {

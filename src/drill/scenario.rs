@@ -124,6 +124,8 @@ pub enum Act {
     Freeze(Who, Duration),
     /// A host loses its power. Only in a lab.
     PowerOff(Place),
+    /// The same, right after etcd's leadership was brought to that host: its guard would soon take it away again. Only in a lab.
+    PowerOffWithEtcdLeader(Place),
     /// All hosts without power get it back. Only in a lab.
     PowerOn,
     /// A host is cut off from all others for so long. SSH stays.

@@ -125,6 +125,12 @@ impl Etcd {
         })
     }
 
+    /// Hands the store's leadership to another member, by its id. Only the leader can.
+    pub async fn move_leader(&self, to: u64) -> Result<(), EtcdError> {
+        self.client.clone().move_leader(to).await.map_err(|e| self.said(e))?;
+        Ok(())
+    }
+
     fn said(&self, source: etcd_client::Error) -> EtcdError {
         EtcdError::Etcd { member: self.member.clone(), source }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Act::{
     Cut, Disturb, FillDisk, Freeze, Isolate, Kill, KillBackend, KillDockerd, KillPatroni, KillPostmaster, KillUp, Lag,
-    PowerOff, PowerOn, ShardSwitchover, Stop, Switchover, UntilServed, UsualDisks, Wait,
+    PowerOff, PowerOffWithEtcdLeader, PowerOn, ShardSwitchover, Stop, Switchover, UntilServed, UsualDisks, Wait,
 };
 use super::{Act, Arrange, Direction, Peer, Place, Scenario, Weather, Who};
 use crate::topology::Event;
@@ -32,7 +32,8 @@ pub const ALL: &[Scenario] = &[
     scenario("shard-leader-kill", "the container of a shard group's leader is killed", &[Kill(Who::ShardLeader)])
         .event(Event::ShardLeaderKill)
         .ci(),
-    scenario("graceful-stop", "the leader's container is stopped in order", &[Stop(Who::Leader)]).event(Event::ContainerKill),
+    // Without a promise: its last checkpoint is part of the outage, and takes as long as there is to write.
+    scenario("graceful-stop", "the leader's container is stopped in order, after a last checkpoint", &[Stop(Who::Leader)]),
     scenario("switchover", "planned change of the coordinators' leader under load", &[Switchover])
         .event(Event::SwitchoverPause)
         .ci(),
@@ -45,6 +46,13 @@ pub const ALL: &[Scenario] = &[
     .event(Event::HostLoss)
     .after(&[Arrange::LeaderWithVip])
     .ci(),
+    scenario(
+        "host-loss-etcd",
+        "the same, and etcd is led from that host too",
+        &[PowerOffWithEtcdLeader(Place::OfLeader), UntilServed, Wait(secs(5)), PowerOn],
+    )
+    .event(Event::HostLossWithEtcdLeader)
+    .after(&[Arrange::LeaderWithVip]),
     scenario(
         "vip-holder-loss",
         "the host with the VIP loses its power, the leader is elsewhere",

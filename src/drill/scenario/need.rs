@@ -84,7 +84,7 @@ impl Act {
     fn needs(&self) -> &'static [Need] {
         match self {
             Self::ShardSwitchover => &[Need::Shards],
-            Self::PowerOff(_) | Self::PowerOn | Self::KillDockerd(_) | Self::FillDisk(..) | Self::UsualDisks => &[Need::Lab],
+            Self::PowerOff(_) | Self::PowerOffWithEtcdLeader(_) | Self::PowerOn | Self::KillDockerd(_) | Self::FillDisk(..) | Self::UsualDisks => &[Need::Lab],
             // Somebody to hand over to.
             Self::KillUp => &[Need::Standby],
             Self::Disturb(..) => &[Need::Netem],
