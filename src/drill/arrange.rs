@@ -28,6 +28,7 @@ impl Director<'_> {
         match arrange {
             Arrange::LeaderWithVip => self.place_leader(true).await,
             Arrange::LeaderWithoutVip => self.place_leader(false).await,
+            Arrange::NoLeaderWithVip => self.empty_vip_host().await,
             Arrange::LeaderOnSmallDisk => self.lead_from_small_disk().await,
             Arrange::NothingPending => self.nothing_pending().await,
         }
@@ -55,6 +56,25 @@ impl Director<'_> {
             self.wants_whole().await?;
         }
         Err(DrillError::NoTarget { what: "way to bring the leader and the VIP where the scenario wants them".into() })
+    }
+
+    /// Hands the leadership of every group that is led from the VIP's host to a member elsewhere: a group has one member a host.
+    async fn empty_vip_host(&mut self) -> Result<(), DrillError> {
+        for _ in 0..ARRANGE {
+            let observed = self.observe().await;
+            let vip = target::vip_host(self.topology, &observed);
+            let beside = self.topology.groups.iter().map(|group| group.id);
+            let beside: Vec<_> =
+                beside.filter(|group| vip.is_some() && target::leader_host(*group, self.topology, &observed) == vip).collect();
+            if beside.is_empty() {
+                return Ok(());
+            }
+            for group in beside {
+                self.switch(group, None).await?;
+                self.wants_whole().await?;
+            }
+        }
+        Err(DrillError::NoTarget { what: "way to bring all leaders to other hosts than the VIP's".into() })
     }
 
     /// Gives a standby a small disk, and leadership.

@@ -38,6 +38,8 @@ pub enum Arrange {
     LeaderWithVip,
     /// It is on another.
     LeaderWithoutVip,
+    /// No leader of any group is on the host that holds the VIP.
+    NoLeaderWithVip,
     /// It has a disk of its own that has little room left.
     LeaderOnSmallDisk,
     /// The cluster is what the topology says: an `up` of the drill's does nothing but what the drill wants.

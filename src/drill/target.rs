@@ -30,15 +30,14 @@ pub fn scope_of_place(place: Place) -> Scope {
 
 /// Services that `who` is now; empty when nobody is.
 pub fn services(who: Who, topology: &Topology, observed: &Observed) -> Vec<String> {
-    let leader = |group: GroupId| state(observed, group).map(|s| s.leader.clone()).filter(|l| !l.is_empty());
     let beside_vip = |program: &str| {
         let host = vip_host(topology, observed)?;
         let proxy = topology.proxies.iter().find(|p| p.host == host)?;
         Some(format!("{program}-{}", proxy.ordinal))
     };
     let one = match who {
-        Who::Leader => leader(GroupId::COORDINATOR),
-        Who::ShardLeader => leader(first_shard(topology)),
+        Who::Leader => leader(GroupId::COORDINATOR, observed),
+        Who::ShardLeader => leader(first_shard(topology), observed),
         Who::SyncStandby => state(observed, GroupId::COORDINATOR).and_then(|s| s.sync_standbys.first().cloned()),
         Who::Standbys => return standbys(topology, observed),
         Who::OtherStandbys => {
@@ -63,10 +62,7 @@ pub fn services(who: Who, topology: &Topology, observed: &Observed) -> Vec<Strin
 /// The host that `place` is now.
 pub fn host(place: Place, topology: &Topology, observed: &Observed) -> Option<HostName> {
     match place {
-        Place::OfLeader => {
-            let leader = services(Who::Leader, topology, observed).pop()?;
-            Some(topology.member(&leader)?.host.clone())
-        }
+        Place::OfLeader => leader_host(GroupId::COORDINATOR, topology, observed),
         Place::OfVip => vip_host(topology, observed),
         Place::OfSwarmLeader => {
             let swarm = observed.swarm.known()?;
@@ -75,6 +71,15 @@ pub fn host(place: Place, topology: &Topology, observed: &Observed) -> Option<Ho
             topology.hosts.iter().map(|h| &h.name).find(|name| name.as_str() == label).cloned()
         }
     }
+}
+
+/// Where a group is led from.
+pub fn leader_host(group: GroupId, topology: &Topology, observed: &Observed) -> Option<HostName> {
+    Some(topology.member(&leader(group, observed)?)?.host.clone())
+}
+
+fn leader(group: GroupId, observed: &Observed) -> Option<String> {
+    state(observed, group).map(|s| s.leader.clone()).filter(|l| !l.is_empty())
 }
 
 /// The group whose leader is hit when a scenario speaks of a shard group.

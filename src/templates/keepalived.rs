@@ -12,6 +12,11 @@ use crate::topology::timing::{VRRP_ADVERT, VRRP_PRIORITY, vrrp_down_timer};
 /// What a failing local path costs. Any number works that keeps the result above 0, which VRRP reserves.
 const WEIGHT: u32 = 100;
 
+/// What it costs to see no leader: less than a failing local path, and with it still above 0.
+const LEADER_WEIGHT: u32 = 40;
+/// Seconds until that counts: longer than a failover of a lost host.
+const LEADER_PATIENCE: u32 = 12;
+
 #[derive(Serialize)]
 struct View<'a> {
     cluster: &'a str,
@@ -19,6 +24,8 @@ struct View<'a> {
     startup_delay: u32,
     priority: u32,
     weight: u32,
+    leader_weight: u32,
+    leader_patience: u32,
     interface: &'a str,
     router_id: u8,
     advert_int: String,
@@ -38,6 +45,8 @@ pub(super) fn render(topology: &Topology, proxy: &Proxy, vip: &Vip) -> Result<St
         startup_delay: proxy.ordinal.saturating_sub(1) * 2,
         priority: VRRP_PRIORITY,
         weight: WEIGHT,
+        leader_weight: LEADER_WEIGHT,
+        leader_patience: LEADER_PATIENCE,
         interface: &vip.interface,
         router_id: vip.router_id,
         advert_int: seconds(VRRP_ADVERT),

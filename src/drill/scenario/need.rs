@@ -84,7 +84,12 @@ impl Act {
     fn needs(&self) -> &'static [Need] {
         match self {
             Self::ShardSwitchover => &[Need::Shards],
-            Self::PowerOff(_) | Self::PowerOffWithEtcdLeader(_) | Self::PowerOn | Self::KillDockerd(_) | Self::FillDisk(..) | Self::UsualDisks => &[Need::Lab],
+            Self::PowerOff(_)
+            | Self::PowerOffWithEtcdLeader(_)
+            | Self::PowerOn
+            | Self::KillDockerd(_)
+            | Self::FillDisk(..)
+            | Self::UsualDisks => &[Need::Lab],
             // Somebody to hand over to.
             Self::KillUp => &[Need::Standby],
             Self::Disturb(..) => &[Need::Netem],
@@ -105,7 +110,7 @@ impl Act {
 impl Arrange {
     fn needs(&self) -> &'static [Need] {
         match self {
-            Self::LeaderWithVip | Self::LeaderWithoutVip | Self::NothingPending => &[],
+            Self::LeaderWithVip | Self::LeaderWithoutVip | Self::NoLeaderWithVip | Self::NothingPending => &[],
             // Leadership is handed to a standby that was given such a disk.
             Self::LeaderOnSmallDisk => &[Need::Standby, Need::Lab],
         }
