@@ -141,6 +141,10 @@ fn promote(topology: &Topology, observed: &mut Observed, old: &Group) {
     facts.standbys = rest.iter().map(|name| (name.clone(), standby_facts(Replication::Sync))).collect();
     if topology.citus.is_some() {
         node(observed, old.id.0).name = heir.name.to_string();
+        let names = citus(observed).nodes.clone();
+        for copy in citus(observed).copies.values_mut() {
+            *copy = Probe::Known(names.clone());
+        }
     }
 }
 
@@ -209,6 +213,12 @@ pub fn citus(observed: &mut Observed) -> &mut CitusFacts {
 
 pub fn node(observed: &mut Observed, id: u32) -> &mut CitusNode {
     citus(observed).nodes.iter_mut().find(|n| n.group.0 == id && n.role == "primary").expect("a node")
+}
+
+/// The row of a group's leader in the copy that another group's leader has.
+pub fn copied(observed: &mut Observed, at: u32, id: u32) -> &mut CitusNode {
+    let copy = known(citus(observed).copies.get_mut(&GroupId(at)).expect("a copy"));
+    copy.iter_mut().find(|n| n.group.0 == id && n.role == "primary").expect("a node")
 }
 
 pub fn proxy<'a>(observed: &'a mut Observed, name: &str) -> &'a mut ProxyFacts {
@@ -338,6 +348,7 @@ fn standby_facts(replication: Replication) -> StandbyFacts {
 
 fn citus_facts(topology: &Topology) -> CitusFacts {
     let row = |group: &Group, index: usize| CitusNode {
+        id: i32::try_from(group.id.0 * 10 + 1).expect("a small number") + i32::try_from(index).expect("a small number"),
         group: group.id,
         name: group.members[index].name.to_string(),
         port: 5432,
@@ -348,9 +359,12 @@ fn citus_facts(topology: &Topology) -> CitusFacts {
         should_have_shards: !group.id.is_coordinator(),
         shards: if group.id.is_coordinator() { 0 } else { 11 },
     };
+    let nodes: Vec<_> = topology.groups.iter().flat_map(|g| (0..g.members.len()).map(move |i| row(g, i))).collect();
+    let groups = topology.groups.iter().map(|g| g.id).filter(|id| !id.is_coordinator());
     CitusFacts {
         version: "13.2.2".into(),
-        nodes: topology.groups.iter().flat_map(|g| (0..g.members.len()).map(move |i| row(g, i))).collect(),
+        copies: groups.map(|id| (id, Probe::Known(nodes.clone()))).collect(),
+        nodes,
         tables: 2,
     }
 }

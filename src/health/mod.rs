@@ -13,6 +13,7 @@ pub mod look;
 mod placement;
 mod postgres;
 pub mod proxy;
+pub mod repair;
 mod replication;
 pub mod swarm;
 pub mod thresholds;
@@ -69,7 +70,8 @@ pub const CHECKS: &[Check] = &[
     Check { id: "transactions", promise: "no transaction has been open for long", run: postgres::transactions },
     Check { id: "prepared", promise: "no prepared transaction was left behind", run: postgres::prepared },
     Check { id: "citus-nodes", promise: "pg_dist_node names Patroni's leaders", run: citus::nodes },
-    Check { id: "citus-metadata", promise: "every Citus node has synchronised metadata", run: citus::metadata },
+    Check { id: "citus-metadata", promise: "every Citus node has the same metadata", run: citus::metadata },
+    Check { id: "citus-strays", promise: "pg_dist_node has no node that should be gone", run: citus::strays },
     Check { id: "proxy", promise: "every HAProxy answers and has servers in each backend", run: proxy::backends },
     Check { id: "vip", promise: "exactly one proxy host holds the virtual address", run: proxy::vip },
     Check { id: "guard", promise: "every lease guard watches etcd and its Docker daemon", run: guard::watches },

@@ -138,13 +138,12 @@ impl<'a> Lines<'a> {
         cell.get_or_init(open).await.as_ref().map_err(Clone::clone)
     }
 
-    /// SQL on the leader of a group; on the coordinators' in the application's database, where Citus keeps its metadata.
+    /// SQL on the leader of a group; with Citus in the application's database, where it keeps its metadata.
     pub async fn session(&self, group: GroupId, leader: &str) -> Result<&Session, String> {
         let cell = self.sessions.get(&group).ok_or_else(|| format!("the topology has no {group}"))?;
         let open = || async {
             let container = self.container(leader).await.map_err(|reason| format!("{leader}: {reason}"))?;
-            let citus = self.topology.citus.is_some() && group.is_coordinator();
-            let database = if citus { self.topology.database.as_str() } else { MAINTENANCE };
+            let database = if self.topology.citus.is_some() { self.topology.database.as_str() } else { MAINTENANCE };
             let connected = match sql::connect_to(&container, database).await {
                 // Not made yet, while the first leader is being set up.
                 Err(error) if sql::says(&error, &SqlState::INVALID_CATALOG_NAME) => {

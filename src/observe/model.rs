@@ -343,6 +343,8 @@ pub struct CitusFacts {
     pub version: String,
     /// Rows of pg_dist_node.
     pub nodes: Vec<CitusNode>,
+    /// The same table as the leader of each shard group has it: a copy, which that group's own queries go by.
+    pub copies: BTreeMap<GroupId, Probe<Vec<CitusNode>>>,
     /// Distributed and reference tables.
     pub tables: u64,
 }
@@ -350,6 +352,8 @@ pub struct CitusFacts {
 /// A row of pg_dist_node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CitusNode {
+    /// nodeid: stays the same when the name changes.
+    pub id: i32,
     /// Group.
     pub group: GroupId,
     /// Host name, a member's name.

@@ -4,6 +4,7 @@
 
 pub mod deploy;
 pub mod handover;
+pub mod metadata;
 pub mod objects;
 pub mod patroni;
 pub mod poolers;

@@ -6,6 +6,7 @@
 mod client;
 mod harness;
 mod loss;
+mod metadata;
 mod pause;
 mod shards;
 mod traffic;
@@ -87,6 +88,7 @@ fn scenario(shards: u32) {
         step("one shard moves, is split, and isolated", || shards::one_by_one(&lab, &runtime, &write));
         step("a deadlock across shards is shown and ended", || traffic::deadlock(&lab, &runtime, &write));
         step("orphaned transactions are shown and recovered", || traffic::orphans(&lab));
+        step("metadata that somebody changed is put right", || metadata::is_repaired(&lab));
     }
     step("switchover beside a transaction that does not end", || pause::three_operators(&lab, &runtime, &write));
     let groups: Vec<Vec<String>> = groups(shards);

@@ -110,7 +110,7 @@ fn on_worker(lab: &Lab, statements: &str) -> String {
 }
 
 /// Runs statements as postgres, one by one, in the application's database.
-fn sql(lab: &Lab, place: &[&str], statements: &str) -> String {
+pub fn sql(lab: &Lab, place: &[&str], statements: &str) -> String {
     let each = statements.split(';').map(str::trim).flat_map(|sql| ["-c", sql]);
     let args: Vec<&str> =
         ["psql"].into_iter().chain(place.iter().copied()).chain(["-XAtq", "--dbname", "app"]).chain(each).collect();

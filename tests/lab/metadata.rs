@@ -1,0 +1,29 @@
+//! Citus' metadata against Patroni: what somebody changed behind their backs is found, and put right.
+
+use std::time::Duration;
+
+use super::harness::{Lab, eventually};
+use super::traffic::sql;
+
+/// A name of a change of leader that did not end, and a copy that is not what it is said to be.
+pub fn is_repaired(lab: &Lab) {
+    let name = sql(lab, &["--"], "select nodename from pg_dist_node where groupid = 1 and noderole = 'primary'");
+    sql(lab, &["--"], &format!("update pg_dist_node set nodename = '{name}-demoted' where nodename = '{name}'"));
+    sql(lab, &["--shard", "2", "--"], "update pg_dist_node set nodename = 'nobody' where groupid = 1 and noderole = 'primary'");
+    let sick = lab.ctl(&["health"]).exits(5);
+    for check in ["citus-nodes", "citus-metadata", "citus-strays"] {
+        let line = sick.stdout.lines().find(|line| line.contains(check) && line.contains("fail"));
+        assert!(line.is_some(), "{check}: {}", sick.stdout);
+    }
+    let refused = lab.ctl(&["health", "--repair"]).exits(6);
+    assert!(refused.stderr.contains("citus_update_node"), "{}", refused.stderr);
+    lab.ctl(&["health", "--repair", "--yes"]).ok();
+    assert_eq!(
+        sql(lab, &["--shard", "2", "--"], "select nodename from pg_dist_node where groupid = 1 and noderole = 'primary'"),
+        name
+    );
+    eventually("health", Duration::from_secs(30), || match lab.ctl(&["health", "--repair"]) {
+        run if run.status == 0 && run.stderr.contains("Nothing") => Ok(()),
+        run => Err(run.stdout + &run.stderr),
+    });
+}
