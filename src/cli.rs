@@ -94,6 +94,9 @@ pub enum Command {
     /// Show prepared transactions, and end what lost ones left behind.
     #[command(subcommand)]
     Tx(commands::traffic::TxCommand),
+    /// Tables with vectors, and what searching them costs.
+    #[command(subcommand)]
+    Vector(commands::vector::Command),
     /// Open psql on a leader or a member, as postgres, without a password.
     Psql(commands::psql::Args),
     /// Print a password of the cluster.

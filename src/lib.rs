@@ -24,3 +24,4 @@ pub mod steps;
 pub mod templates;
 pub mod topology;
 pub mod traffic;
+pub mod vector;

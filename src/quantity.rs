@@ -27,6 +27,13 @@ pub fn as_millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Re
     serializer.serialize_u64(whole_millis(*duration))
 }
 
+/// The smallest value that `percent` of a hundred values do not exceed (nearest rank): always a value that was measured, as
+/// interpolation between a few would make up a precision that is not there. `None` of none.
+pub fn nearest_rank(sorted: &[Duration], percent: usize) -> Option<Duration> {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
+}
+
 /// Milliseconds for people: `12 ms`, `1.4 s`, `3 min`, `2 h`.
 pub fn millis(count: u64) -> String {
     match count {

@@ -26,6 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["images"],
     &["lab", "failover", "guard"],
     &["drill"],
+    &["vector"],
     &["cli", "context", "commands"],
 ];
 /// The layer of plain data.
@@ -45,6 +46,7 @@ const PLAIN_DATA: &[(&str, &str)] = &[
     ("drill", "src/drill/scenario/list.rs"),
     ("drill", "src/drill/scenario/need.rs"),
     ("drill", "src/drill/verdict.rs"),
+    ("vector", "src/vector/report.rs"),
 ];
 
 /// A type that belongs to a higher module by its owner and to the ground by what it is: a flag that Ctrl-C sets.
@@ -66,6 +68,10 @@ const PURE_FILES: &[&str] = &[
     "src/drill/workload/classify.rs",
     "src/drill/workload/script.rs",
     "src/drill/workload/tables.rs",
+    "src/vector/data.rs",
+    "src/vector/explain.rs",
+    "src/vector/report.rs",
+    "src/vector/schema.rs",
 ];
 
 /// Where a pure module touches the outside after all.

@@ -28,6 +28,7 @@ pub mod switchover;
 pub mod topology;
 pub mod traffic;
 pub mod up;
+pub mod vector;
 
 use crate::cli::{Command, Format};
 use crate::context::Context;
@@ -56,6 +57,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         Command::Activity(args) => traffic::activity(context, args).await,
         Command::Locks(args) => traffic::locks(context, args).await,
         Command::Tx(command) => traffic::tx(context, command).await,
+        Command::Vector(command) => vector::run(context, command).await,
         Command::Psql(args) => psql::run(context, args).await,
         Command::Password(args) => password::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,

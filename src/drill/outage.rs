@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::{History, Operation, Outcome};
 use super::millis;
+use crate::quantity::nearest_rank;
 
 /// A pause that is shown; shorter ones are a schedule's period or a busy machine.
 const NOTICEABLE: Duration = Duration::from_millis(250);
@@ -199,16 +200,9 @@ impl Statistics {
     pub fn of(values: impl IntoIterator<Item = Duration>) -> Option<Self> {
         let mut sorted: Vec<Duration> = values.into_iter().collect();
         sorted.sort_unstable();
-        let max = *sorted.last()?;
-        Some(Self { n: sorted.len() as u64, p50: nearest_rank(&sorted, 50), p95: nearest_rank(&sorted, 95), max })
+        let of = |percent| nearest_rank(&sorted, percent);
+        Some(Self { n: sorted.len() as u64, p50: of(50)?, p95: of(95)?, max: of(100)? })
     }
-}
-
-/// The smallest value that `percent` of a hundred values do not exceed (nearest rank): always a value that was measured, as
-/// interpolation between a few runs would make up a precision that is not there.
-fn nearest_rank(sorted: &[Duration], percent: usize) -> Duration {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted[rank - 1]
 }
 
 #[cfg(test)]

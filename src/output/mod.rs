@@ -13,6 +13,7 @@ pub mod status;
 pub mod table;
 pub mod traffic;
 pub mod ui;
+pub mod vector;
 
 /// A line of a service's log on stderr, with the time in UTC.
 pub fn log_line(text: &str) {

@@ -10,6 +10,7 @@ mod metadata;
 mod pause;
 mod shards;
 mod traffic;
+mod vectors;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -89,6 +90,8 @@ fn scenario(shards: u32) {
         step("a deadlock across shards is shown and ended", || traffic::deadlock(&lab, &runtime, &write));
         step("orphaned transactions are shown and recovered", || traffic::orphans(&lab));
         step("metadata that somebody changed is put right", || metadata::is_repaired(&lab));
+        step("a table with vectors", || vectors::a_table(&lab, &runtime, &write));
+        step("vector searches are measured", || vectors::a_measurement(&lab, &runtime, &write, shards));
     }
     step("switchover beside a transaction that does not end", || pause::three_operators(&lab, &runtime, &write));
     let groups: Vec<Vec<String>> = groups(shards);
