@@ -87,6 +87,9 @@ pub enum Command {
     /// Show where the rows are, and move them.
     #[command(subcommand)]
     Shards(commands::shards::Command),
+    /// The application's tables, as the topology declares them.
+    #[command(subcommand)]
+    Schema(commands::schema::Command),
     /// Show what clients do, on all nodes of a sharded cluster.
     Activity(commands::traffic::ActivityArgs),
     /// Show who waits for whose lock, across nodes.

@@ -14,6 +14,7 @@ mod scope;
 pub mod shards;
 mod stores;
 mod swarm;
+mod tables;
 pub mod traffic;
 
 use std::future::Future;
