@@ -94,6 +94,8 @@ pub enum Command {
     Activity(commands::traffic::ActivityArgs),
     /// Show who waits for whose lock, across nodes.
     Locks(commands::traffic::LocksArgs),
+    /// Show which tenants ask for most, and on which node.
+    Tenants(commands::traffic::TenantsArgs),
     /// Show prepared transactions, and end what lost ones left behind.
     #[command(subcommand)]
     Tx(commands::traffic::TxCommand),

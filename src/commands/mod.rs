@@ -57,6 +57,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         Command::Schema(command) => schema::run(context, command).await,
         Command::Activity(args) => traffic::activity(context, args).await,
         Command::Locks(args) => traffic::locks(context, args).await,
+        Command::Tenants(args) => traffic::tenants(context, args).await,
         Command::Tx(command) => traffic::tx(context, command).await,
         Command::Psql(args) => psql::run(context, args).await,
         Command::Password(args) => password::run(context, args).await,

@@ -15,6 +15,7 @@ pub mod shards;
 mod stores;
 mod swarm;
 mod tables;
+mod tenants;
 pub mod traffic;
 
 use std::future::Future;

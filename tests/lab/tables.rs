@@ -1,4 +1,4 @@
-//! Tables that the topology declares: spread when the application has made them, also while it writes.
+//! Tables that the topology declares: spread when the application has made them, also while it writes; and who asks for most.
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -64,6 +64,8 @@ pub fn spread_under_load(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(runtime.block_on(target.number(together)), 1);
     lab.ctl(&["plan", "--check"]).ok();
 
+    busy(lab, runtime, target);
+
     std::fs::write(&path, format!("{before}{}", DECLARED.replace("\"customer\"\n\n", "\"customer\"\nshard_count = 8\n\n")))
         .expect("writable");
     let other = lab.ctl(&["schema", "apply", "--yes"]).exits(6);
@@ -74,6 +76,28 @@ pub fn spread_under_load(lab: &Lab, runtime: &Runtime, target: &Target) {
 
     std::fs::write(&path, before).expect("writable");
     runtime.block_on(target.batch("drop table items, orders, country"));
+}
+
+/// One customer asks for more than all others.
+fn busy(lab: &Lab, runtime: &Runtime, target: &Target) {
+    lab.ctl(&["tenants", "--reset"]).ok();
+    runtime.block_on(async {
+        let client = target.connect().await.expect("the VIP takes connections");
+        for n in 0..60 {
+            let customer = if n % 3 == 0 { n } else { 42 };
+            client.batch_execute(&format!("select count(*) from orders where customer = {customer}")).await.expect("it reads");
+            client.batch_execute(&format!("insert into items values ({customer}, {n}, 1)")).await.expect("it writes");
+        }
+    });
+    let seen = lab.json(&["tenants", "--top", "5"]);
+    let first = &seen["tenants"][0];
+    assert_eq!(first["tenant"], "42", "{seen:#}");
+    let sum =
+        |what: &str| ["this_period", "last_period"].iter().filter_map(|period| first[*period][what].as_u64()).sum::<u64>();
+    assert_eq!((sum("reads"), sum("writes")), (40, 40), "{seen:#}");
+    assert_eq!(seen["tenants"].as_array().map(Vec::len), Some(5), "{seen:#}");
+    let place = lab.json(&["shards", "where", "orders", "42"]);
+    assert_eq!(first["group"], place["places"][0]["group"], "{seen:#}");
 }
 
 /// Each declared table with its state, in the order in which they are spread.
