@@ -22,7 +22,8 @@ const TENANTS: &str = "select n.groupid::int4, n.nodename, r.success, r.result
         'tenants', (select coalesce(json_agg(t), '[]') from citus_stat_tenants_local t)) $$) r
     join pg_dist_node n using (nodeid) order by 1";
 
-const COLOCATED: &str = "select p.colocationid::int4, array_agg(p.logicalrelid::regclass::text order by 1)
+const COLOCATED: &str =
+    "select p.colocationid::int4, array_agg(p.logicalrelid::regclass::text order by p.logicalrelid::regclass::text)
     from pg_dist_partition p join pg_class c on c.oid = p.logicalrelid
     where p.colocationid > 0 and not c.relispartition group by 1";
 

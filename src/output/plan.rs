@@ -62,7 +62,7 @@ fn text(lines: Vec<Line>, ui: &Ui) -> String {
 fn table_lines(tables: &Probe<Vec<TableRow>>) -> Vec<String> {
     let rows = match tables {
         Probe::Known(rows) => rows,
-        Probe::Failed(_) => return vec!["unknown: no leader of the coordinators can be asked".into()],
+        Probe::Failed(_) => return vec!["unknown: the coordinators' leader cannot be asked now".into()],
     };
     let left = |row: &TableRow, why: &str| format!("{} {why}; left for `pgclusterctl schema apply`", row.table);
     let line = |row: &TableRow| match &row.state {
