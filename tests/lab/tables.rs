@@ -84,7 +84,7 @@ fn busy(lab: &Lab, runtime: &Runtime, target: &Target) {
     runtime.block_on(async {
         let client = target.connect().await.expect("the VIP takes connections");
         for n in 0..60 {
-            let customer = if n % 3 == 0 { n } else { 42 };
+            let customer = if n % 3 == 0 { 1000 + n } else { 42 };
             client.batch_execute(&format!("select count(*) from orders where customer = {customer}")).await.expect("it reads");
             client.batch_execute(&format!("insert into items values ({customer}, {n}, 1)")).await.expect("it writes");
         }
