@@ -87,10 +87,15 @@ pub enum Command {
     /// Show where the rows are, and move them.
     #[command(subcommand)]
     Shards(commands::shards::Command),
+    /// The application's tables, as the topology declares them.
+    #[command(subcommand)]
+    Schema(commands::schema::Command),
     /// Show what clients do, on all nodes of a sharded cluster.
     Activity(commands::traffic::ActivityArgs),
     /// Show who waits for whose lock, across nodes.
     Locks(commands::traffic::LocksArgs),
+    /// Show which tenants ask for most, and on which node.
+    Tenants(commands::traffic::TenantsArgs),
     /// Show prepared transactions, and end what lost ones left behind.
     #[command(subcommand)]
     Tx(commands::traffic::TxCommand),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use pgclusterctl::topology::schema::json_schema;
-use pgclusterctl::topology::{ids, limits, units};
+use pgclusterctl::topology::{TableName, ids, limits, tables, units};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ const BEGIN: &str = "<!-- keys: derived from the schema, see tests/topology_refe
 const END: &str = "<!-- end of keys -->";
 
 /// Sections in the order in which a topology is written, with the header that each has in the file.
-const SECTIONS: [(&str, &str); 25] = [
+const SECTIONS: [(&str, &str); 26] = [
     ("", "Top of the file"),
     ("cluster", "[cluster]"),
     ("ssh", "[ssh]"),
@@ -25,6 +25,7 @@ const SECTIONS: [(&str, &str); 25] = [
     ("coordinators", "[coordinators]"),
     ("shards", "[shards]"),
     ("shard", "[[shard]]"),
+    ("table", "[[table]]"),
     ("proxy", "[proxy]"),
     ("failover", "[failover]"),
     ("failover.promise", "[failover.promise]"),
@@ -72,6 +73,7 @@ fn kind(root: &Value, property: &Value) -> String {
         ("string", Some(limits::NAME_PATTERN)) => "name",
         ("string", Some(limits::ADDRESS_PATTERN)) => "IPv4 address",
         ("string", Some(limits::NETWORK_PATTERN)) => "IPv4 address with prefix length",
+        ("string", Some(limits::TABLE_PATTERN | limits::COLUMN_PATTERN)) => "name in SQL",
         ("string", _) => "text",
         ("integer", _) => "whole number",
         ("number", _) => "number",
@@ -125,6 +127,10 @@ fn note(name: &str) -> Option<&'static str> {
         "host" => Some("One block per Docker host, in the order in which automatic placement goes round."),
         "host.ssh" => Some("Also as `ssh = { port = 2222 }` within the host's block."),
         "shard" => Some("One block per shard group, numbered from 1 in the order of the file, instead of `shards.count`."),
+        "table" => Some(
+            "One block per table of the application, each with either `distribution_column` or `reference = true`; `up` and `schema apply` \
+             spread them ([shards.md](shards.md#tables)).",
+        ),
         "failover.promise" => Some(
             "How long writes may fail, as clients see it through the VIP: from the last commit before the event to the first one \
              after it. A promise that the settings cannot keep is refused; `topology budget` shows why.",
@@ -211,7 +217,7 @@ fn defaults_on_the_page_are_those_of_the_program() {
     };
     let expected = resolve(&base, "base");
     let mut tried = 0;
-    for (name, _) in SECTIONS.iter().filter(|(name, _)| !["", "host", "host.ssh", "shard"].contains(name)) {
+    for (name, _) in SECTIONS.iter().filter(|(name, _)| !["", "host", "host.ssh", "shard", "table"].contains(name)) {
         for (key, property) in section(&root, name)["properties"].as_object().into_iter().flatten() {
             let inner = follow(&root, property);
             let Some(value) = literal(property, inner["type"].as_str().unwrap_or("string")) else { continue };
@@ -238,9 +244,12 @@ proptest! {
     #[test]
     fn forms_in_the_schema_are_those_of_the_check(
         name in "[a-z0-9A-Z-]{0,26}", duration in "[0-9]{0,3}(ms|s|m|h|d|)", size in "[0-9]{0,3}([kKMGTP]?(B|iB|)| MB)",
+        sql in "(\"?[a-z1$A .\"]{0,4}\"?\\.?){0,3}",
     ) {
         prop_assert_eq!(accepts(limits::NAME_PATTERN, &name), ids::check_name(&name).is_ok(), "{}", name);
         prop_assert_eq!(accepts(limits::DURATION_PATTERN, &duration), units::parse_duration(&duration).is_ok(), "{}", duration);
+        prop_assert_eq!(accepts(limits::TABLE_PATTERN, &sql), TableName::parse(&sql).is_ok(), "{}", sql);
+        prop_assert_eq!(accepts(limits::COLUMN_PATTERN, &sql), tables::column(&sql).is_ok(), "{}", sql);
         prop_assert_eq!(accepts(limits::SIZE_PATTERN, &size), units::parse_size(&size).is_ok(), "{}", size);
     }
 }

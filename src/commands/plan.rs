@@ -1,8 +1,10 @@
 //! `plan`: what `up` would do.
 
+use super::schema;
 use super::session::Session;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
+use crate::output::plan::WholePlan;
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +19,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     // A plan over hosts that nobody can see would be a guess.
     let session = Session::open_whole(context).await?;
     let (_, report) = session.plan().await?;
-    context.ui.result(&report)?;
-    Ok(if args.check && report.pending { Exit::Unhealthy } else { Exit::Ok })
+    let whole = WholePlan::new(report, schema::seen(&session).await);
+    context.ui.result(&whole)?;
+    Ok(if args.check && whole.report.pending { Exit::Unhealthy } else { Exit::Ok })
 }

@@ -1,9 +1,11 @@
-//! `activity`, `locks` and `tx`: what clients do on all nodes, who waits for whom, and what lost transactions left behind.
+//! `activity`, `locks`, `tenants` and `tx`: what clients do on all nodes, who waits for whom, who asks for most, and what lost
+//! transactions left behind.
 
 use super::shards::open_catalog;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::observe::shards::Catalog;
+use crate::output::tenants::TenantsReport;
 use crate::output::traffic::{ActivityReport, LocksReport, TransactionsReport};
 use crate::steps::rebalance::ShardError;
 use crate::traffic::Gpid;
@@ -35,6 +37,17 @@ pub enum LocksCommand {
         #[arg(long)]
         terminate: bool,
     },
+}
+
+/// Arguments of `tenants`.
+#[derive(Debug, clap::Args)]
+pub struct TenantsArgs {
+    /// How many, the busiest first.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+    /// Have every node count from zero instead.
+    #[arg(long)]
+    pub reset: bool,
 }
 
 /// What `tx` can do.
@@ -87,6 +100,22 @@ async fn cancel(context: &Context, catalog: &Catalog, gpid: Gpid, terminate: boo
         return Err(gone().into());
     }
     context.ui.note(format!("the {what} of {gpid} is being ended"));
+    Ok(Exit::Ok)
+}
+
+/// Runs `tenants`.
+pub async fn tenants(context: &Context, args: &TenantsArgs) -> Result<Exit, CommandError> {
+    let catalog = open_catalog(context).await?;
+    if args.reset {
+        let failed = catalog.forget_tenants().await.map_err(ShardError::while_doing("resetting what tenants asked for"))?;
+        for (node, reason) in &failed {
+            context.ui.warn(format!("{node}: {reason}"));
+        }
+        context.ui.note("tenants are counted from zero");
+        return Ok(if failed.is_empty() { Exit::Ok } else { Exit::Partial });
+    }
+    let seen = catalog.tenants().await.map_err(ShardError::while_doing("looking at tenants"))?;
+    context.ui.result(&TenantsReport::new(seen.tenants, args.top, seen.period_s, seen.not_counting, seen.silent))?;
     Ok(Exit::Ok)
 }
 

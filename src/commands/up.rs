@@ -1,9 +1,10 @@
-//! `up`: plan, consent, waves, waits; again until nothing is left to do.
+//! `up`: plan, consent, waves, waits; again until nothing is left to do. Then declared tables without rows.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::schema;
 use super::session::Session;
 use crate::context::Context;
 use crate::engine::journal::Journal;
@@ -11,6 +12,7 @@ use crate::engine::runner::{self, Limits};
 use crate::engine::{Events, Lock};
 use crate::error::{CommandError, Exit};
 use crate::images;
+use crate::output::plan::{WholePlan, left_tables};
 use crate::output::{Report, Ui, run};
 use crate::plan::Plan;
 use crate::plan::planner::health_conditions;
@@ -35,10 +37,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let session = Session::open_whole(context).await?;
     let (_, report) = session.plan().await?;
     images::require(&session.topology, &session.fleet).await?;
-    if report.pending {
-        context.ui.aside(&report);
-        context.ui.confirm(&format!("Bring {} to this?", session.topology.name))?;
-    }
+    let whole = WholePlan::new(report, schema::seen(&session).await);
+    let pending = whole.report.pending;
+    let consent = if pending {
+        context.ui.aside(&whole);
+        Some(context.ui.confirm(&format!("Bring {} to this?", session.topology.name))?)
+    } else {
+        None
+    };
     let _guard = context.interrupt.guard();
     let manager = session.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &session.topology.name, "up", |text| context.ui.note(text)).await?;
@@ -49,9 +55,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     drop(events);
     // The view ends when its sender is gone; it cannot fail in a way that matters here.
     let _ = view.await;
+    let tables = match (&outcome, &consent) {
+        (Ok(()), Some(consent)) => schema::spread_empty(context, &session, consent).await,
+        _ => Ok(whole.tables.known().cloned().unwrap_or_default()),
+    };
     lock.release().await;
     outcome?;
-    context.ui.result(&UpReport::new(&session.topology, report.pending, started.elapsed()))?;
+    context.ui.result(&UpReport::new(&session.topology, pending, started.elapsed(), left_tables(&tables?)))?;
     Ok(Exit::Ok)
 }
 
@@ -82,10 +92,12 @@ struct UpReport {
     write_url: String,
     read_url: String,
     stats_url: String,
+    /// Declared tables that are not spread as declared: for `schema apply`.
+    tables_left: Vec<String>,
 }
 
 impl UpReport {
-    fn new(topology: &Topology, changed: bool, took: Duration) -> Self {
+    fn new(topology: &Topology, changed: bool, took: Duration, tables_left: Vec<String>) -> Self {
         let address = topology.client_address();
         let database = &topology.database;
         Self {
@@ -96,16 +108,22 @@ impl UpReport {
             write_url: format!("postgresql://app@{address}:5432/{database}"),
             read_url: format!("postgresql://app@{address}:5433/{database}"),
             stats_url: format!("http://{address}:8404/"),
+            tables_left,
         }
     }
 }
 
 impl Report for UpReport {
     fn text(&self, _ui: &Ui) -> String {
+        let left = if self.tables_left.is_empty() {
+            String::new()
+        } else {
+            format!("\nNot spread as declared:  {} (pgclusterctl schema apply)\n", self.tables_left.join(", "))
+        };
         let state = if self.changed { "is up" } else { "was up already" };
         format!(
             "{} {state} and healthy ({:.1} s)\n\n  write   {}\n  read    {}\n  stats   {}\n\n\
-             Password of app:  pgclusterctl password app\nNext:             pgclusterctl status\n",
+             Password of app:  pgclusterctl password app\nNext:             pgclusterctl status\n{left}",
             self.cluster,
             self.took_ms as f64 / 1000.0,
             self.write_url,

@@ -14,6 +14,8 @@ mod scope;
 pub mod shards;
 mod stores;
 mod swarm;
+mod tables;
+mod tenants;
 pub mod traffic;
 
 use std::future::Future;

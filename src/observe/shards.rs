@@ -206,13 +206,17 @@ fn node(row: &Row) -> (GroupId, Node) {
 
 fn table(row: &Row) -> (String, Table) {
     let colocation = u32::try_from(row.get::<_, i32>(3)).unwrap_or_default();
-    let kind = match (row.get::<_, &str>(1), row.get::<_, &str>(2), colocation) {
+    (row.get(0), Table { kind: kind(row.get(1), row.get(2), colocation), column: row.get(4), colocation })
+}
+
+/// What partmethod, repmodel and colocation of pg_dist_partition mean together.
+pub(super) fn kind(method: &str, replication: &str, colocation: u32) -> TableKind {
+    match (method, replication, colocation) {
         ("n", "t", _) => TableKind::Reference,
         ("n", _, 0) => TableKind::Local,
         ("n", ..) => TableKind::SingleShard,
         _ => TableKind::Distributed,
-    };
-    (row.get(0), Table { kind, column: row.get(4), colocation })
+    }
 }
 
 /// A column of type int4 that names a group.

@@ -11,6 +11,7 @@ pub mod screen;
 pub mod shards;
 pub mod status;
 pub mod table;
+pub mod tenants;
 pub mod traffic;
 pub mod ui;
 pub mod vector;

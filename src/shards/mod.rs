@@ -9,6 +9,7 @@ mod model;
 mod moves;
 mod obstacle;
 mod split;
+mod tables;
 
 pub use balance::{Load, imbalance_percent, loads, shared};
 pub use job::{Job, JobState, RunningMove, way_out};
@@ -16,3 +17,4 @@ pub use model::{Node, Placement, ShardMap, Table, TableKind};
 pub use moves::{Estimate, Move, PlannedShard, TransferMode, estimate, moves};
 pub use obstacle::{MoveFacts, Obstacle, obstacles};
 pub use split::split_points;
+pub use tables::{CitusTable, TableFacts, TableRow, TableState, TablesSeen, Task, compare};

@@ -1,5 +1,7 @@
 //! What keeps shards from being moved, found before the first one moves.
 
+use serde::Serialize;
+
 use super::model::ShardMap;
 use super::moves::{Move, TransferMode};
 use crate::topology::GroupId;
@@ -18,7 +20,7 @@ pub struct MoveFacts {
 }
 
 /// Something in the way, and the way out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Obstacle {
     /// What it is.
     pub what: String,

@@ -10,6 +10,7 @@ pub mod patroni;
 pub mod poolers;
 pub mod rebalance;
 pub mod swarm;
+pub mod tables;
 pub mod teardown;
 
 use crate::context::Interrupt;

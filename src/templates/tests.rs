@@ -81,6 +81,7 @@ fn topology() -> Topology {
         guard: Guard { enabled: true, margin: Duration::from_millis(300) },
         promise: Promise::default(),
         citus: Some(Citus { shard_count: 32 }),
+        tables: Vec::new(),
         vector: VectorEngine::Pgvector,
         resources: BTreeMap::from([(Role::Worker, limits)]),
         parameters: BTreeMap::from([("log_statement".into(), "ddl".into())]),

@@ -41,6 +41,9 @@ pub struct TopologyFile {
     /// Shard groups one by one, instead of `shards.count`.
     #[serde(default)]
     pub shard: Vec<At<ShardBlock>>,
+    /// How the application's tables are spread over the shard groups.
+    #[serde(default)]
+    pub table: Vec<At<TableBlock>>,
     /// HAProxy, PgBouncer and keepalived.
     #[serde(default)]
     pub proxy: ProxySection,
@@ -207,6 +210,26 @@ pub struct ShardBlock {
     pub hosts: At<Vec<At<String>>>,
     /// What a commit waits for. Default: `shards.replication`, else `quorum`; `async` with a single member.
     pub replication: Option<At<ReplicationName>>,
+}
+
+/// `[[table]]`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TableBlock {
+    /// The table as in SQL: `orders`, `sales.orders`, `"Order Items"` (with its quotes); without a schema it is in `public`.
+    #[schemars(regex(pattern = limits::TABLE_PATTERN))]
+    pub name: At<String>,
+    /// Column by whose hash rows are spread over the shard groups. Default: none, for a reference table.
+    #[schemars(regex(pattern = limits::COLUMN_PATTERN))]
+    pub distribution_column: Option<At<String>>,
+    /// All rows on every node, for small tables that others join or refer to. Default: false.
+    pub reference: Option<At<bool>>,
+    /// A declared table to lie together with: rows with the same value are on the same node. Default: whatever has the same type of column and number of shards, as Citus does it.
+    #[schemars(regex(pattern = limits::TABLE_PATTERN))]
+    pub colocate_with: Option<At<String>>,
+    /// Shards of the table and of all that lie together with it. Default: `shards.citus_shard_count` of the day it is distributed.
+    #[schemars(range(min = limits::CITUS_SHARDS.0, max = limits::CITUS_SHARDS.1))]
+    pub shard_count: Option<At<u32>>,
 }
 
 /// What a commit waits for.

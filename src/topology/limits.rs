@@ -8,6 +8,12 @@ pub const NAME_PATTERN: &str = "^[a-z]([a-z0-9-]{0,22}[a-z0-9])?$";
 /// Form of a database's name that needs no quotes in SQL.
 pub const DATABASE_PATTERN: &str = "^[a-z_][a-z0-9_]{0,62}$";
 
+/// Form of a column's name as SQL reads it: small letters as they stand, all else in quotes.
+pub const COLUMN_PATTERN: &str = "^([a-z_][a-z0-9_$]{0,62}|\"([^\"]|\"\")+\")$";
+
+/// Form of a table's name as SQL reads it, with or without its schema; [`super::tables::TableName::parse`] is the same in code.
+pub const TABLE_PATTERN: &str = "^(([a-z_][a-z0-9_$]{0,62}|\"([^\"]|\"\")+\")\\.)?([a-z_][a-z0-9_$]{0,62}|\"([^\"]|\"\")+\")$";
+
 /// Form of a duration.
 pub const DURATION_PATTERN: &str = "^[0-9]+(ms|s|m|h)$";
 

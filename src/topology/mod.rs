@@ -3,7 +3,7 @@
 //! `file` mirrors the format, `schema` reports every structural mistake, `sections` reads each part and what it means, `resolve`
 //! ties them together, `placement` chooses hosts, `finding` is what is wrong and how it is shown. From the result follow
 //! PostgreSQL's settings (`resources`), image names (`images`) what losses cost (`tolerance`) and for how long
-//! (`budget`, from the constants of `timing`), which `promise` limits; `new` writes a first file.
+//! (`budget`, from the constants of `timing`), which `promise` limits; `tables` are those of the application; `new` writes a first file.
 
 pub mod budget;
 pub mod file;
@@ -20,6 +20,7 @@ pub mod resources;
 pub mod schema;
 mod sections;
 pub mod span;
+pub mod tables;
 pub mod timing;
 pub mod tolerance;
 pub mod units;
@@ -29,6 +30,7 @@ pub use ids::{ClusterName, GroupId, HostName, MemberName};
 pub use model::Topology;
 pub use promise::{Event, LossLimit, Promise};
 pub use resolve::{Loaded, TopologyError, load, load_with_warnings, parse};
+pub use tables::TableName;
 
 /// A topology of `examples/` by name, e.g. `three-hosts`: what tests of all modules start from.
 ///

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::ids::{ClusterName, GroupId, HostName, MemberName};
 use super::promise::Promise;
+use super::tables::DeclaredTable;
 
 /// A whole cluster, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,6 +42,8 @@ pub struct Topology {
     pub promise: Promise,
     /// Citus settings; `None` means a plain Patroni cluster without shard groups.
     pub citus: Option<Citus>,
+    /// Tables of the application that are to be spread over the shard groups, in the order of the file.
+    pub tables: Vec<DeclaredTable>,
     /// Which vector extension is created in the application database.
     pub vector: VectorEngine,
     /// Limits, reservations and the PostgreSQL settings derived from them, per role.

@@ -9,6 +9,7 @@ mod loss;
 mod metadata;
 mod pause;
 mod shards;
+mod tables;
 mod traffic;
 mod vectors;
 
@@ -87,6 +88,7 @@ fn scenario(shards: u32) {
         step("shards are where they are said to be", || shards::are_where_they_are_said_to_be(&lab, &runtime, &write));
         step("shards move under load, the operator is killed", || shards::move_under_load(&lab, &runtime, &write));
         step("one shard moves, is split, and isolated", || shards::one_by_one(&lab, &runtime, &write));
+        step("declared tables are spread under load", || tables::spread_under_load(&lab, &runtime, &write));
         step("a deadlock across shards is shown and ended", || traffic::deadlock(&lab, &runtime, &write));
         step("orphaned transactions are shown and recovered", || traffic::orphans(&lab));
         step("metadata that somebody changed is put right", || metadata::is_repaired(&lab));

@@ -63,7 +63,7 @@ pub async fn open_catalog(context: &Context) -> Result<Catalog, CommandError> {
 }
 
 /// A session with a cluster that has shard groups.
-async fn sharded(context: &Context) -> Result<Session, CommandError> {
+pub async fn sharded(context: &Context) -> Result<Session, CommandError> {
     let session = Session::open(context).await?;
     if session.topology.citus.is_some() {
         return Ok(session);
@@ -82,7 +82,7 @@ impl Shards {
 }
 
 /// Connects to wherever the coordinators' leader is now.
-async fn catalog(session: &Session) -> Result<Catalog, CommandError> {
+pub async fn catalog(session: &Session) -> Result<Catalog, CommandError> {
     let leader = session.leader(GroupId::COORDINATOR).await?;
     Ok(Catalog::open(&session.topology, &session.fleet, &leader).await.map_err(ShardError::from)?)
 }

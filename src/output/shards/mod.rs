@@ -3,10 +3,12 @@
 mod job;
 mod list;
 mod plan;
+mod tables;
 
 pub use job::{JobReport, tell};
 pub use list::{By, ListReport, WhereReport};
 pub use plan::PlanReport;
+pub use tables::TablesReport;
 
 /// Version of the JSON documents: raised when a key changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -11,6 +11,7 @@ mod network;
 mod postgres;
 mod promise;
 mod services;
+mod tables;
 mod whole;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use super::ids::{ClusterName, NAME_MAX, NameError};
 use super::model::Topology;
 use super::promise::Promise;
 use super::span::At;
+use super::tables::IDENTIFIER_MAX;
 
 /// Versions of the file's format that this program reads.
 const SCHEMA: u32 = 1;
@@ -49,6 +51,7 @@ pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Findi
     let failover = failover::read(&file.failover, findings);
     let guard = guard::read(file, &failover, findings);
     let citus = groups::citus(file, &groups, findings);
+    let tables = tables::read(file, citus.as_ref(), findings);
     let vector = services::vector(&file.vector);
     let resources = postgres::resources(&file.resources, findings);
     let parameters = postgres::parameters(&file.postgres, findings);
@@ -68,6 +71,7 @@ pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Findi
         guard,
         promise: Promise::default(),
         citus,
+        tables,
         vector,
         resources,
         parameters,
@@ -103,9 +107,6 @@ fn suggest_name(text: &str) -> String {
     let cut: String = joined.trim_start_matches(|c: char| !c.is_ascii_lowercase()).chars().take(NAME_MAX).collect();
     cut.trim_end_matches('-').to_owned()
 }
-
-/// Longest PostgreSQL identifier in bytes (NAMEDATALEN - 1).
-const IDENTIFIER_MAX: usize = 63;
 
 fn database(written: Option<&At<String>>, findings: &mut Vec<Finding>) -> String {
     let Some(written) = written else { return "app".to_owned() };
