@@ -87,6 +87,9 @@ pub enum Command {
     /// Show where the rows are, and move them.
     #[command(subcommand)]
     Shards(commands::shards::Command),
+    /// Add shard groups and take them out, with the topology file, the data and all the rest.
+    #[command(subcommand)]
+    Scale(commands::scale::Command),
     /// Show what clients do, on all nodes of a sharded cluster.
     Activity(commands::traffic::ActivityArgs),
     /// Show who waits for whose lock, across nodes.

@@ -14,6 +14,7 @@ mod scope;
 pub mod shards;
 mod stores;
 mod swarm;
+pub mod traces;
 pub mod traffic;
 
 use std::future::Future;

@@ -8,8 +8,10 @@ pub mod objects;
 pub mod patroni;
 pub mod poolers;
 pub mod rebalance;
+pub mod removal;
 pub mod swarm;
 pub mod teardown;
+pub mod topology_file;
 
 use crate::context::Interrupt;
 use crate::error::{Exit, Failure};

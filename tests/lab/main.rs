@@ -7,6 +7,7 @@ mod client;
 mod harness;
 mod loss;
 mod pause;
+mod scale;
 mod shards;
 mod traffic;
 
@@ -85,6 +86,7 @@ fn scenario(shards: u32) {
         step("shards are where they are said to be", || shards::are_where_they_are_said_to_be(&lab, &runtime, &write));
         step("shards move under load, the operator is killed", || shards::move_under_load(&lab, &runtime, &write));
         step("one shard moves, is split, and isolated", || shards::one_by_one(&lab, &runtime, &write));
+        step("a group is added, filled and taken out, the operator is killed", || scale::out_and_in(&lab, &runtime, &write));
         step("a deadlock across shards is shown and ended", || traffic::deadlock(&lab, &runtime, &write));
         step("orphaned transactions are shown and recovered", || traffic::orphans(&lab));
     }
