@@ -10,6 +10,7 @@ use crate::consent::Consent;
 use crate::observe::shards::Catalog;
 use crate::observe::{Scope, observe};
 use crate::plan::Condition;
+use crate::remote::etcd::EtcdError;
 use crate::remote::sql::SqlError;
 use crate::remote::{patroni, sql};
 use crate::topology::{GroupId, HostName};
@@ -43,6 +44,7 @@ pub async fn unregister(catalog: &Catalog, group: GroupId, _consent: &Consent) -
     let next = "select nodename, nodeport from pg_dist_node where groupid = $1 order by noderole = 'primary', nodeid limit 1";
     let remove = "select citus_remove_node($1::text, $2)";
     let number = i32::try_from(group.0).unwrap_or(i32::MAX);
+    end_what_patroni_left_open(catalog).await?;
     let started = Instant::now();
     loop {
         let rows = catalog.rows(next, &[&number], CHANGE).await;
@@ -57,6 +59,17 @@ pub async fn unregister(catalog: &Catalog, group: GroupId, _consent: &Consent) -
     }
 }
 
+/// A leader that is stopped in order announces that to the coordinators' Patroni, which opens a transaction that holds the group's
+/// writes back until there is another leader. When there is none any more nobody ends it (`CitusHandler.run` of Patroni 4.0 waits
+/// without a limit while it has no other task), and it holds every write to a reference table. Seen on the lab; [`still`] sees to
+/// it that it is not opened, this to what was opened before.
+async fn end_what_patroni_left_open(catalog: &Catalog) -> Result<(), ShardError> {
+    let query = "select pg_terminate_backend(pid) from pg_stat_activity
+        where application_name = 'Patroni citus' and state = 'idle in transaction' and xact_start < now() - interval '1 second'";
+    let ended = catalog.rows(query, &[], CHANGE).await;
+    ended.map(drop).map_err(ShardError::while_doing("ending what Patroni has left open"))
+}
+
 /// Whether the same in a moment may be answered otherwise: metadata is on its way, or somebody else has just removed the row.
 fn may_pass(error: &SqlError) -> bool {
     let text = error.to_string();
@@ -65,8 +78,25 @@ fn may_pass(error: &SqlError) -> bool {
 
 /// Removes the services of these members, and waits until their containers are gone: nobody writes the group's keys then.
 pub async fn services(world: World<'_>, group: GroupId, members: &[String], _consent: &Consent) -> Result<(), StepError> {
+    still(world, group).await?;
     try_join_all(members.iter().map(|member| objects::remove_service(world, member))).await?;
     teardown::containers_gone(world, |service| GroupId::of_member(service) == Some(group)).await
+}
+
+/// Pauses the group's Patroni: stopped then, it announces nothing, and PostgreSQL ends with its container.
+async fn still(world: World<'_>, group: GroupId) -> Result<(), StepError> {
+    let key = format!("{}config", world.topology.dcs_prefix(group));
+    let refused = |error: EtcdError| StepError::Refused { target: key.clone(), reason: error.to_string() };
+    let etcd = world.fleet.etcd(world.topology).await?;
+    let Some(entry) = etcd.get(&key).await.map_err(refused)? else { return Ok(()) };
+    let Ok(serde_json::Value::Object(mut config)) = serde_json::from_slice(&entry.value) else { return Ok(()) };
+    if config.insert("pause".to_owned(), true.into()) != Some(true.into()) {
+        let config = serde_json::Value::Object(config).to_string();
+        etcd.put(&key, config, entry.revision).await.map_err(refused)?;
+    }
+    // Its members read it in their next round.
+    tokio::time::sleep(world.topology.failover.loop_wait * 2 + AGAIN).await;
+    Ok(())
 }
 
 /// Deletes the group's keys. Before that, Patroni of the coordinators' leader is made to read pg_dist_node anew: it believes what it

@@ -11,6 +11,7 @@ use crate::consent::Consent;
 use crate::context::Context;
 use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
+use crate::images;
 use crate::output::Step as Progress;
 use crate::output::scale::{RemovalPlan, RemovalReport};
 use crate::plan::Refused;
@@ -51,7 +52,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let observed = shards.session.observe(scope()).await;
     let remains = look(&shards, &observed, group).await?;
     if edit.is_none() && remains.is_empty() {
-        return Err(edit::remove_group(&old, path, group).err().map_or_else(|| unknown(group), CommandError::from));
+        let error = CommandError::new(Exit::Usage, format!("there is no {group}, in the topology or anywhere else"));
+        return Err(error.hint("when it was just taken out, `pgclusterctl up` does what is left to do"));
     }
     let steps = remains.steps(args.keep_volumes);
     let (topology, artifacts) = (&shards.session.topology, &shards.session.artifacts);
@@ -70,6 +72,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         None => (session, None),
     };
     let (_, then) = session.plan_for(&without(&observed, group))?;
+    images::require(&session.topology, &session.fleet).await?;
     let shards = Shards { session, catalog, map };
     let plan = RemovalPlan {
         schema_version: 1,
@@ -93,7 +96,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let work = Work { context, args, group, shards: &shards, old: &old, new: new.as_deref(), lock: &lock, consent: &consent };
     let outcome = work.carry_out(&plan.steps).await;
     lock.release().await;
-    outcome.map_err(|error| error.half_way("run the same command again: it goes on from what is there"))?;
+    outcome?;
     context.ui.result(&RemovalReport::new(plan, remains.shards, started.elapsed()))?;
     Ok(Exit::Ok)
 }
@@ -115,11 +118,15 @@ impl Work<'_> {
         for step in steps {
             self.stopped()?;
             let progress = Progress::start(&self.context.ui, step.to_string());
-            self.step(step).await?;
+            self.step(step)
+                .await
+                .map_err(|error| error.half_way("run the same command again: it goes on from what is there"))?;
             progress.done("");
         }
         let session = &self.shards.session;
-        up::bring(self.context, session, self.lock, &self.args.up).await?;
+        up::bring(self.context, session, self.lock, &self.args.up).await.map_err(|error| {
+            error.half_way(format!("nothing of {} is left; `pgclusterctl up` goes on from there", self.group))
+        })?;
         let observed = session.observe(scope()).await;
         let catalog = catalog(session).await?;
         let map = catalog.map().await.map_err(ShardError::while_doing("looking at the shards"))?;
@@ -133,13 +140,14 @@ impl Work<'_> {
     }
 
     fn stopped(&self) -> Result<(), CommandError> {
-        if self.lock.is_lost() {
-            return Err(CommandError::new(Exit::Partial, "the cluster's lock was lost: another operator has it"));
-        }
-        if self.context.interrupt.is_asked() {
-            return Err(CommandError::new(Exit::Interrupted, "interrupted between two steps"));
-        }
-        Ok(())
+        let error = if self.lock.is_lost() {
+            CommandError::new(Exit::Partial, "the cluster's lock was lost: another operator has it")
+        } else if self.context.interrupt.is_asked() {
+            CommandError::new(Exit::Interrupted, "interrupted between two steps")
+        } else {
+            return Ok(());
+        };
+        Err(error.hint("run the same command again: it goes on from what is there"))
     }
 
     async fn step(&self, step: &Step) -> Result<(), CommandError> {
@@ -176,8 +184,4 @@ fn burden(map: &ShardMap, group: GroupId, job: Option<i64>) -> Burden {
 /// How many other groups take shards.
 fn takers(map: &ShardMap, group: GroupId) -> usize {
     shared(map).len() - usize::from(map.nodes.get(&group).is_some_and(|node| node.takes_shards))
-}
-
-fn unknown(group: GroupId) -> CommandError {
-    CommandError::new(Exit::Usage, format!("there is no {group}"))
 }
