@@ -87,6 +87,9 @@ pub enum Command {
     /// Show where the rows are, and move them.
     #[command(subcommand)]
     Shards(commands::shards::Command),
+    /// Add shard groups and take them out, with the topology file, the data and all the rest.
+    #[command(subcommand)]
+    Scale(commands::scale::Command),
     /// The application's tables, as the topology declares them.
     #[command(subcommand)]
     Schema(commands::schema::Command),

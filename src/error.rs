@@ -61,6 +61,17 @@ impl CommandError {
         self
     }
 
+    /// The same where something was done already: exit 7, and this instead of the advice to run the same command again.
+    #[must_use]
+    pub fn half_way(mut self, hint: impl Into<String>) -> Self {
+        if self.exit != Exit::Interrupted {
+            self.exit = Exit::Partial;
+        }
+        self.hints.retain(|hint| !hint.contains("the same command again"));
+        self.hints.push(hint.into());
+        self
+    }
+
     /// The exit code of the process.
     pub fn exit(&self) -> Exit {
         self.exit
@@ -144,6 +155,14 @@ mod tests {
         let error = CommandError::from(Login(std::io::Error::other("permission denied")));
         assert_eq!(error.exit(), Exit::Unreachable);
         assert_eq!(error.to_string(), "host1: cannot log in\n  because: permission denied\n  hint: check [ssh] user");
+    }
+
+    #[test]
+    fn half_way_another_way_may_lead_on() {
+        let error = CommandError::new(Exit::Refused, "no").hint("look").hint("run the same command again");
+        let error = error.half_way("run `up`");
+        assert_eq!((error.exit(), error.hints()), (Exit::Partial, &["look".to_owned(), "run `up`".to_owned()][..]));
+        assert_eq!(CommandError::new(Exit::Interrupted, "no").half_way("x").exit(), Exit::Interrupted);
     }
 
     #[test]

@@ -126,10 +126,13 @@ fn note(name: &str) -> Option<&'static str> {
     match name {
         "host" => Some("One block per Docker host, in the order in which automatic placement goes round."),
         "host.ssh" => Some("Also as `ssh = { port = 2222 }` within the host's block."),
-        "shard" => Some("One block per shard group, numbered from 1 in the order of the file, instead of `shards.count`."),
         "table" => Some(
             "One block per table of the application, each with either `distribution_column` or `reference = true`; `up` and `schema apply` \
              spread them ([shards.md](shards.md#tables)).",
+        ),
+        "shard" => Some(
+            "One block per shard group, in the order of their numbers, instead of `shards.count`. `pgclusterctl scale` writes and removes \
+             such blocks.",
         ),
         "failover.promise" => Some(
             "How long writes may fail, as clients see it through the VIP: from the last commit before the event to the first one \

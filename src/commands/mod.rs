@@ -21,6 +21,7 @@ pub mod plan;
 pub mod psql;
 pub mod render;
 pub mod rounds;
+pub mod scale;
 pub mod schema;
 pub mod session;
 pub mod shards;
@@ -55,6 +56,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         Command::Failover(args) => failover::run(context, args).await,
         Command::Switchover(args) => switchover::run(context, args).await,
         Command::Shards(command) => shards::run(context, command).await,
+        Command::Scale(command) => scale::run(context, command).await,
         Command::Schema(command) => schema::run(context, command).await,
         Command::Activity(args) => traffic::activity(context, args).await,
         Command::Locks(args) => traffic::locks(context, args).await,

@@ -27,7 +27,11 @@ pub struct Session {
 impl Session {
     /// Reads the topology, renders it and connects. Unknown host keys are shown and asked for; changed ones are refused.
     pub async fn open(context: &Context) -> Result<Self, CommandError> {
-        let topology = context.topology()?;
+        Self::of(context, context.topology()?).await
+    }
+
+    /// A session for a topology that need not be in the file yet.
+    pub async fn of(context: &Context, topology: Topology) -> Result<Self, CommandError> {
         let artifacts = templates::render(&topology)?;
         let mut fleet = Fleet::connect(&topology).await;
         if learn_host_keys(context, &topology, &fleet)? {
@@ -41,6 +45,11 @@ impl Session {
         let session = Self::open(context).await?;
         session.fleet.require_all()?;
         Ok(session)
+    }
+
+    /// The same connections for another topology of the same hosts.
+    pub fn meaning(self, topology: Topology) -> Result<Self, CommandError> {
+        Ok(Self { artifacts: templates::render(&topology)?, topology, ..self })
     }
 
     /// What steps work with.
@@ -70,13 +79,18 @@ impl Session {
     /// What `up` has to do now.
     pub async fn plan(&self) -> Result<(Plan, PlanReport), CommandError> {
         let observed = self.observe(Scope::plan()).await;
-        let plan = plan::plan(&self.topology, &self.artifacts, &observed).map_err(Refused)?;
+        self.plan_for(&observed)
+    }
+
+    /// What `up` would have to do if that were what is seen.
+    pub fn plan_for(&self, observed: &Observed) -> Result<(Plan, PlanReport), CommandError> {
+        let plan = plan::plan(&self.topology, &self.artifacts, observed).map_err(Refused)?;
         let report = PlanReport {
             schema_version: 1,
             cluster: self.topology.name.to_string(),
             pending: !plan.is_empty(),
             plan: plan.clone(),
-            differences: differences(&plan, &self.artifacts, &observed),
+            differences: differences(&plan, &self.artifacts, observed),
         };
         Ok((plan, report))
     }

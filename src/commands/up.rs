@@ -21,6 +21,7 @@ use crate::topology::Topology;
 
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// How long to wait for a wave to become healthy, e.g. 90s or 5m.
     #[arg(long, value_name = "DURATION", default_value = "180s", value_parser = crate::topology::units::parse_duration)]
@@ -48,13 +49,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let _guard = context.interrupt.guard();
     let manager = session.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &session.topology.name, "up", |text| context.ui.note(text)).await?;
-    let (events, receiver) = Events::channel();
-    let view = run::follow(&context.ui, Journal::open(&session.topology.name, "up"), receiver);
-    let limits = Limits { wave: args.timeout, interrupt: &context.interrupt, lock: Some(&lock) };
-    let outcome = converge(&session, &events, limits).await;
-    drop(events);
-    // The view ends when its sender is gone; it cannot fail in a way that matters here.
-    let _ = view.await;
+    let outcome = bring(context, &session, &lock, args).await;
     let tables = match (&outcome, &consent) {
         (Ok(()), Some(consent)) => schema::spread_empty(context, &session, consent).await,
         _ => Ok(whole.tables.known().cloned().unwrap_or_default()),
@@ -62,7 +57,36 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     lock.release().await;
     outcome?;
     context.ui.result(&UpReport::new(&session.topology, pending, started.elapsed(), left_tables(&tables?)))?;
+    tell_of_idle_groups(context, &session).await;
     Ok(Exit::Ok)
+}
+
+/// Brings the cluster to what the session's topology says, and shows how it goes.
+pub async fn bring(context: &Context, session: &Session, lock: &Lock, args: &Args) -> Result<(), CommandError> {
+    let (events, receiver) = Events::channel();
+    let view = run::follow(&context.ui, Journal::open(&session.topology.name, "up"), receiver);
+    let limits = Limits { wave: args.timeout, interrupt: &context.interrupt, lock: Some(lock) };
+    let outcome = converge(session, &events, limits).await;
+    drop(events);
+    // The view ends when its sender is gone; it cannot fail in a way that matters here.
+    let _ = view.await;
+    outcome
+}
+
+/// A new shard group has no shards until somebody moves some there. That this cannot be seen is no failure of `up`.
+async fn tell_of_idle_groups(context: &Context, session: &Session) {
+    if session.topology.citus.is_none() {
+        return;
+    }
+    let Ok(catalog) = super::shards::catalog(session).await else { return };
+    let Ok(idle) = catalog.idle_groups().await else { return };
+    if !idle.is_empty() {
+        let names = idle.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let verb = if idle.len() == 1 { "has" } else { "have" };
+        context
+            .ui
+            .note(format!("\n{names} {verb} no shards yet: `pgclusterctl shards rebalance --plan` shows what would go there"));
+    }
 }
 
 /// Plans and runs until nothing is pending and all is healthy. The first plan is made again under the lock: between

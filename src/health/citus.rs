@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::collections::BTreeSet;
+
 use super::look::list;
 use super::{Finding, Look};
 use crate::observe::model::{CitusFacts, CitusNode, Probe};
@@ -18,8 +20,21 @@ pub const DEMOTED: &str = "-demoted";
 /// What puts right what Citus and Patroni do not put right by themselves.
 const REPAIR: &str = "pgclusterctl health --repair";
 
-/// pg_dist_node names the leader of every group as its primary, and nobody else.
+/// pg_dist_node names the leader of every group as its primary, and nobody else; and it names no other group.
 pub fn nodes(look: &Look<'_>) -> Vec<Finding> {
+    let mut findings = of_groups(look);
+    let nodes = look.observed.citus.known().map(|facts| facts.nodes.as_slice()).unwrap_or_default();
+    let strangers: BTreeSet<GroupId> =
+        nodes.iter().map(|node| node.group).filter(|group| look.topology.group(*group).is_none()).collect();
+    let stranger = |group: GroupId| {
+        let remedy = format!("put it back into the topology, or `pgclusterctl scale in --shard {}`", group.0);
+        Finding::fail(group, "in pg_dist_node, and not in the topology", remedy)
+    };
+    findings.extend(strangers.into_iter().map(stranger));
+    findings
+}
+
+fn of_groups(look: &Look<'_>) -> Vec<Finding> {
     each(look, |group, facts| {
         let primaries: Vec<&CitusNode> = primaries(&facts.nodes).filter(|n| n.group == group.id).collect();
         let leader = match look.group(group) {
@@ -157,6 +172,12 @@ mod tests {
         });
         let leaderless = with(|o| fixture::group(o, 1).leader.clear(), nodes);
         assert_eq!(verdict_of(&leaderless, "shard-1"), Verdict::Warn);
+    }
+
+    #[test]
+    fn a_group_that_the_topology_lacks_is_told() {
+        let findings = with(|o| fixture::node(o, 3).group = GroupId(7), nodes);
+        assert_eq!(verdict_of(&findings, "shard-7"), Verdict::Fail, "{findings:?}");
     }
 
     #[test]

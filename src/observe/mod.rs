@@ -16,6 +16,7 @@ mod stores;
 mod swarm;
 mod tables;
 mod tenants;
+pub mod traces;
 pub mod traffic;
 
 use std::future::Future;

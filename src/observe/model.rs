@@ -374,6 +374,15 @@ pub struct CitusNode {
     pub shards: u64,
 }
 
+/// What a host keeps of a shard group, by the names of its members.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Traces {
+    /// Members with a container, running or not.
+    pub containers: Vec<String>,
+    /// Members with a data volume.
+    pub volumes: Vec<String>,
+}
+
 /// A lease guard's word on its own watch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GuardFacts {

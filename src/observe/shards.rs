@@ -92,6 +92,15 @@ const FREE: &str = "select n.groupid::int4, r.result::int8
     join pg_dist_node n on (n.nodename, n.nodeport) = (r.nodename, r.nodeport)
     where r.success";
 
+/// Groups that take shards and have none, where others have some. Reference tables are everywhere and count for nothing.
+const IDLE: &str = "with shards as (
+        select p.groupid from pg_dist_placement p join pg_dist_shard s using (shardid)
+        join pg_dist_partition t using (logicalrelid) where not (t.partmethod = 'n' and (t.repmodel = 't' or t.colocationid = 0)))
+    select n.groupid::int4 from pg_dist_node n
+    where n.noderole = 'primary' and n.shouldhaveshards and n.groupid > 0
+        and not exists (select from shards where shards.groupid = n.groupid) and exists (select from shards)
+    order by 1";
+
 const PLANNED: &str = "select p.shardid::int8, f.groupid::int4, t.groupid::int4
     from get_rebalance_table_shards_plan(rebalance_strategy => $1, threshold => $2, drain_only => $3)
     with ordinality p
@@ -170,6 +179,12 @@ impl Catalog {
             self.rows(WITHOUT, &[without], SLOW).await?;
         }
         self.rows(PLANNED, &[strategy, threshold, drain_only], SLOW).await
+    }
+
+    /// Groups that could have shards and have none, although there are some.
+    pub async fn idle_groups(&self) -> Result<Vec<GroupId>, SqlError> {
+        let rows = self.rows(IDLE, &[], SLOW).await?;
+        Ok(rows.iter().map(|row| group(row, 0)).collect())
     }
 
     /// Names of the strategies that a rebalance may follow.

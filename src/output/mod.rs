@@ -7,6 +7,7 @@ pub mod junit;
 pub mod plan;
 pub mod progress;
 pub mod run;
+pub mod scale;
 pub mod screen;
 pub mod shards;
 pub mod status;

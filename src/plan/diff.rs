@@ -62,7 +62,8 @@ fn pretty(value: &serde_json::Value) -> String {
     format!("{value:#}\n")
 }
 
-fn unified(what: &str, old: &str, new: &str) -> Option<Difference> {
+/// What is different between two texts; `None` when nothing is, or there was no old one.
+pub fn unified(what: &str, old: &str, new: &str) -> Option<Difference> {
     if old == new || old.is_empty() {
         return None;
     }

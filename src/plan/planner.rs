@@ -35,7 +35,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(what: impl Into<String>, why: impl Into<String>, instead: impl Into<String>) -> Self {
+    /// A refusal in three phrases.
+    pub fn new(what: impl Into<String>, why: impl Into<String>, instead: impl Into<String>) -> Self {
         Self { what: what.into(), why: why.into(), instead: instead.into() }
     }
 }
@@ -393,9 +394,17 @@ fn refusals(topology: &Topology, artifacts: &Artifacts, observed: &Observed, swa
 fn removed_members(artifacts: &Artifacts, swarm: &SwarmFacts) -> Vec<Refusal> {
     let gone = swarm.services.keys().filter(|name| artifacts.service(name).is_none());
     let holds_data = |name: &&String| ["etcd-", "coordinator-", "worker-"].iter().any(|p| name.starts_with(p));
+    let groups: BTreeSet<GroupId> = artifacts.dynamic.keys().copied().collect();
     gone.filter(holds_data)
         .map(|name| {
-            let instead = "put it back into the topology; `up` never removes what holds data";
+            let group = GroupId::of_member(name).filter(|group| !groups.contains(group));
+            let instead = match group {
+                Some(group) => format!(
+                    "put {group} back into the topology, or take it out for good: `pgclusterctl scale in --shard {}`",
+                    group.0
+                ),
+                None => "put it back into the topology; `up` never removes what holds data".to_owned(),
+            };
             Refusal::new(name.clone(), "runs and holds data, but the topology does not have it", instead)
         })
         .collect()

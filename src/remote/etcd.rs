@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{Channel, Client, Compare, CompareOp, GetOptions, Txn, TxnOp};
+use etcd_client::{Channel, Client, Compare, CompareOp, DeleteOptions, GetOptions, Txn, TxnOp};
 use hyper_util::rt::TokioIo;
 use tonic::transport::Endpoint;
 use tower::service_fn;
@@ -109,6 +109,13 @@ impl Etcd {
         let txn = Txn::new().when([unchanged]).and_then([TxnOp::put(key, value, None)]);
         let answer = self.client.clone().txn(txn).await.map_err(|e| self.said(e))?;
         if answer.succeeded() { Ok(()) } else { Err(EtcdError::Changed { key: key.to_owned() }) }
+    }
+
+    /// Deletes all keys under a prefix; how many there were.
+    pub async fn delete_range(&self, prefix: &str) -> Result<u64, EtcdError> {
+        let options = DeleteOptions::new().with_prefix();
+        let answer = self.client.clone().delete(prefix, Some(options)).await.map_err(|e| self.said(e))?;
+        Ok(u64::try_from(answer.deleted()).unwrap_or_default())
     }
 
     /// The member's own state, which it tells also without a quorum, with the alarms that are raised anywhere in the store.

@@ -96,6 +96,13 @@ pub async fn restart(member: &Container) -> Result<(), PatroniError> {
     }
 }
 
+/// Announces a change of a shard group's leader that never comes, to the coordinators' leader. It opens a transaction for it, and
+/// takes it back after a second (`CitusHandler.handle_event` and `run`, patroni/postgresql/mpp/citus.py of Patroni 4.0).
+pub async fn announce(coordinator: &Container, group: u32, leader: &str) -> Result<(), PatroniError> {
+    let event = json!({ "type": "before_promote", "group": group, "leader": leader, "timeout": 1, "cooldown": 1 });
+    request(coordinator, "POST", "/mpp", &event).await.map(drop)
+}
+
 /// One request; the answer's text when its status is 2xx. `patroni-api` is part of the node image: it reads the login from
 /// the container's secret, the body from stdin, and prints the status on the first line.
 async fn request(member: &Container, method: &str, path: &str, body: &Value) -> Result<String, PatroniError> {

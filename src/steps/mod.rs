@@ -9,9 +9,11 @@ pub mod objects;
 pub mod patroni;
 pub mod poolers;
 pub mod rebalance;
+pub mod removal;
 pub mod swarm;
 pub mod tables;
 pub mod teardown;
+pub mod topology_file;
 
 use crate::context::Interrupt;
 use crate::error::{Exit, Failure};

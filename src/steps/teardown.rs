@@ -16,7 +16,7 @@ use super::objects::unless_gone;
 use super::swarm::refused;
 use super::{StepError, World};
 use crate::consent::Consent;
-use crate::remote::container::STACK_LABEL;
+use crate::remote::container::{SERVICE_LABEL, STACK_LABEL};
 use crate::remote::fleet::Link;
 use crate::templates::artifacts::LABEL_CLUSTER;
 
@@ -38,17 +38,25 @@ pub async fn services(world: World<'_>, _consent: &Consent) -> Result<usize, Ste
     for id in found.iter().filter_map(|s| s.id.as_deref()) {
         unless_gone(manager.docker.delete_service(id).await).map_err(|e| refused(manager, "remove a service", e))?;
     }
-    let started = Instant::now();
-    let hosts = world.fleet.links().map(|link| containers_gone(world, link, started));
-    try_join_all(hosts).await?;
+    containers_gone(world, |_| true).await?;
     Ok(found.len())
 }
 
-/// Waits until a host has no container of the cluster any more. What Swarm leaves behind is stopped and removed from here:
-/// its service is gone, so nobody else will.
-async fn containers_gone(world: World<'_>, link: &Link, started: Instant) -> Result<(), StepError> {
+/// Waits until no host that answers has any of these containers any more, named by their services inside the stack.
+pub(super) async fn containers_gone(world: World<'_>, which: impl Fn(&str) -> bool + Copy) -> Result<(), StepError> {
+    let started = Instant::now();
+    try_join_all(world.fleet.links().map(|link| gone_from(world, link, which, started))).await.map(drop)
+}
+
+/// Waits until they are gone from one host. What Swarm leaves behind is stopped and removed from here: its service is gone, so
+/// nobody else will.
+async fn gone_from(world: World<'_>, link: &Link, which: impl Fn(&str) -> bool, started: Instant) -> Result<(), StepError> {
+    let prefix = format!("{}_", world.topology.name);
+    let service =
+        |container: &ContainerSummary| container.labels.as_ref()?.get(SERVICE_LABEL)?.strip_prefix(&prefix).map(str::to_owned);
     loop {
-        let left = containers(world, link).await?;
+        let mut left = containers(world, link).await?;
+        left.retain(|container| which(&service(container).unwrap_or_default()));
         if left.is_empty() {
             return Ok(());
         }
@@ -105,8 +113,7 @@ pub async fn volumes(world: World<'_>, _consent: &Consent) -> Result<usize, Step
     let mut deleted = 0;
     for link in world.fleet.links() {
         for volume in volumes_of(world, link).await? {
-            let removed = link.docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await;
-            unless_gone(removed).map_err(|e| refused(link, &format!("delete volume {}", volume.name), e))?;
+            self::volume(link, &volume.name).await?;
             deleted += 1;
         }
     }
@@ -141,6 +148,12 @@ pub async fn networks(world: World<'_>, _consent: &Consent) -> Result<usize, Ste
 async fn containers(world: World<'_>, link: &Link) -> Result<Vec<ContainerSummary>, StepError> {
     let options = ListContainersOptionsBuilder::default().all(true).filters(&of_stack(world)).build();
     link.docker.list_containers(Some(options)).await.map_err(|e| refused(link, "list containers", e))
+}
+
+/// Deletes one data volume.
+pub(super) async fn volume(link: &Link, name: &str) -> Result<(), StepError> {
+    let removed = link.docker.remove_volume(name, None::<RemoveVolumeOptions>).await;
+    unless_gone(removed).map_err(|e| refused(link, &format!("delete volume {name}"), e))
 }
 
 async fn volumes_of(world: World<'_>, link: &Link) -> Result<Vec<Volume>, StepError> {

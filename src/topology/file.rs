@@ -208,6 +208,9 @@ pub struct ShardsSection {
 pub struct ShardBlock {
     /// Hosts of the members, the leader's home first.
     pub hosts: At<Vec<At<String>>>,
+    /// Number of the group, larger than that of the block before; its members, data and keys are named by it. Default: one more than the block before, the first is 1.
+    #[schemars(range(min = limits::GROUP_NUMBER.0, max = limits::GROUP_NUMBER.1))]
+    pub number: Option<At<u32>>,
     /// What a commit waits for. Default: `shards.replication`, else `quorum`; `async` with a single member.
     pub replication: Option<At<ReplicationName>>,
 }

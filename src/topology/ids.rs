@@ -106,6 +106,17 @@ impl GroupId {
     pub fn is_coordinator(self) -> bool {
         self == Self::COORDINATOR
     }
+
+    /// The group of a member by its name, `worker-3-1` or `coordinator-2`, whether or not a topology has it.
+    pub fn of_member(name: &str) -> Option<Self> {
+        let ordinal = |text: &str| text.parse::<u32>().ok();
+        if let Some(rest) = name.strip_prefix("coordinator-") {
+            return ordinal(rest).map(|_| Self::COORDINATOR);
+        }
+        let (group, member) = name.strip_prefix("worker-")?.split_once('-')?;
+        ordinal(member)?;
+        ordinal(group).map(Self).filter(|group| !group.is_coordinator())
+    }
 }
 
 impl fmt::Display for GroupId {
@@ -125,6 +136,15 @@ mod tests {
         }
         for good in ["a", "pgcluster", "host1", "eu-west-1b"] {
             assert_eq!(check_name(good), Ok(()), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn a_members_name_says_its_group() {
+        let of = |name| GroupId::of_member(name).map(|group| group.0);
+        assert_eq!((of("worker-3-1"), of("worker-30-1"), of("coordinator-2")), (Some(3), Some(30), Some(0)));
+        for other in ["worker-3", "worker-0-1", "worker-3-1-old", "worker-x-1", "etcd-1", "haproxy-1", "coordinator-"] {
+            assert_eq!(of(other), None, "{other}");
         }
     }
 

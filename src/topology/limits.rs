@@ -36,6 +36,9 @@ pub const ROUTER_ID: (u8, u8) = (1, 255);
 /// Shard groups: more than any Citus cluster known to have been run; keeps a typing mistake from placing a million members.
 pub const GROUPS_MAX: u32 = 256;
 
+/// Numbers of shard groups: a group that is taken out leaves its number free, so there may be larger ones than there are groups.
+pub const GROUP_NUMBER: (u32, u32) = (1, 9999);
+
 /// Members of a group, beyond which replication slots and synchronous waits stop making sense.
 pub const MEMBERS: (u32, u32) = (1, 9);
 

@@ -55,6 +55,23 @@ pub fn ring(zones: &[&str], groups: u32, members: u32) -> Vec<Vec<usize>> {
     placed
 }
 
+/// Hosts for one more group of `members` members, for a group that is placed alone: the host with the fewest members is its
+/// leader's home; a standby goes to a zone that the group uses least, there to the host with the fewest members. `load` has the
+/// members of each host so far. Returns indices into `zones`.
+pub fn beside(zones: &[&str], load: &[usize], members: usize) -> Vec<usize> {
+    let mut chosen: Vec<usize> = Vec::new();
+    while chosen.len() < members.min(zones.len()) {
+        let free = (0..zones.len()).filter(|host| !chosen.contains(host));
+        let next = free.min_by_key(|&host| {
+            let same_zone = chosen.iter().filter(|&&c| zones[c] == zones[host]).count();
+            (same_zone, load.get(host).copied().unwrap_or_default(), host)
+        });
+        let Some(next) = next else { break };
+        chosen.push(next);
+    }
+    chosen
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -79,6 +96,14 @@ mod tests {
         for host in 0..4 {
             assert_eq!(placed.iter().flatten().filter(|&&h| h == host).count(), 2, "{placed:?}");
         }
+    }
+
+    #[test]
+    fn one_more_group_goes_where_least_is() {
+        assert_eq!(beside(&["", "", ""], &[3, 1, 2], 2), [1, 2]);
+        // Without zones all hosts are in the same one; with them, another zone comes before an emptier host.
+        assert_eq!(beside(&["a", "a", "b"], &[1, 2, 9], 2), [0, 2]);
+        assert_eq!(beside(&["", ""], &[0, 0], 5), [0, 1]);
     }
 
     proptest! {

@@ -90,6 +90,8 @@ fn usage_errors_exit_2_and_say_what_to_write() {
         "lab up --hosts 0",
         "lab kill",
         "forward worker-1-1 99999",
+        "scale in --shard 0",
+        "scale add-shard --rebalance --no-rebalance",
     ];
     let runs: Vec<String> = wrong.iter().map(|arguments| place.run(arguments).exits(2).to_string()).collect();
     assert_snapshot!(runs.join("\n"));
@@ -121,6 +123,8 @@ fn a_missing_topology_exits_3() {
         "logs worker-1-1",
         "exec worker-1-1 -- true",
         "forward worker-1-1 5432",
+        "scale add-shard",
+        "scale in --shard 1",
     ];
     let lacking = |run: &Run| {
         run.code == Some(3)
@@ -162,6 +166,29 @@ fn a_first_topology_is_valid_and_never_overwritten() {
     assert_eq!(read(), before);
     place.run("new --shards 0 --force").exits(0);
     assert_ne!(read(), before);
+}
+
+/// What the file alone forbids is said before any host is asked, and nothing is written.
+#[test]
+fn a_group_that_cannot_be_added_or_taken_out_is_told_from_the_file() {
+    let place = Place::new();
+    let read = || std::fs::read_to_string(place.work().join("topology.toml")).expect("was written");
+    let hosts = "new --hosts a=127.0.0.1,b=127.0.0.2,c=127.0.0.3 --force --shards";
+    let wrong = [
+        (1, "scale in --shard 1", 6, "the only shard group"),
+        (1, "scale add-shard --hosts a,x", 2, "no host \"x\""),
+        (1, "scale add-shard --hosts a,a", 2, "a is named twice"),
+        // The default of these files is quorum replication, and one member has nobody to wait for.
+        (1, "scale add-shard --hosts a", 6, "cannot replicate"),
+        (0, "scale add-shard", 6, "was made without shard groups"),
+    ];
+    for (shards, command, exit, said) in wrong {
+        place.run(&format!("{hosts} {shards}")).exits(0);
+        let before = read();
+        let run = place.run(&format!("{command} --yes")).exits(exit);
+        assert!(run.stderr.contains(said) && run.stderr.contains("hint: ") && run.stdout.is_empty(), "{run}");
+        assert_eq!(read(), before);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod list;
 mod moves;
-mod rebalance;
+pub mod rebalance;
 
 use super::session::Session;
 use crate::context::Context;
@@ -51,10 +51,13 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
 }
 
 /// A cluster with shards, and Citus' catalog of it.
-struct Shards {
-    session: Session,
-    catalog: Catalog,
-    map: ShardMap,
+pub struct Shards {
+    /// The cluster.
+    pub session: Session,
+    /// Its catalog.
+    pub catalog: Catalog,
+    /// What the catalog says.
+    pub map: ShardMap,
 }
 
 /// Opens Citus' catalog, for what needs no more than that.
@@ -74,7 +77,11 @@ pub async fn sharded(context: &Context) -> Result<Session, CommandError> {
 
 impl Shards {
     async fn open(context: &Context) -> Result<Self, CommandError> {
-        let session = sharded(context).await?;
+        Self::over(sharded(context).await?).await
+    }
+
+    /// Of a session with a cluster that has shard groups.
+    pub async fn over(session: Session) -> Result<Self, CommandError> {
         let catalog = catalog(&session).await?;
         let map = catalog.map().await.map_err(ShardError::while_doing("looking at the shards"))?;
         Ok(Self { session, catalog, map })

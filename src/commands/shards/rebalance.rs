@@ -37,7 +37,7 @@ pub struct Args {
 }
 
 /// How shards are moved.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct How {
     /// How rows get to their new place.
     #[arg(long, value_enum, value_name = "MODE", default_value_t)]
@@ -205,13 +205,7 @@ async fn begin(
     how: &How,
     consent: &Consent,
 ) -> Result<Exit, CommandError> {
-    let session = &shards.session;
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &session.topology.name, "shards rebalance", |text| context.ui.note(text)).await?;
-    let start = Start { options, mode: how.transfer, parallel: how.parallel };
-    let started = rebalance::start(&shards.catalog, &start, consent).await;
-    lock.release().await;
-    let Some(id) = started? else {
+    let Some(id) = start(context, shards, options, how, consent).await? else {
         context.ui.note("nothing to move");
         return Ok(Exit::Ok);
     };
@@ -222,23 +216,108 @@ async fn begin(
     follow(context, shards, id).await
 }
 
-/// Follows a job to its end. It goes on without this program, and over a change of the coordinators' leader.
+/// Starts the job under the cluster's lock; its number, or `None` when there is nothing to move.
+async fn start(
+    context: &Context,
+    shards: &Shards,
+    options: PlanOptions,
+    how: &How,
+    consent: &Consent,
+) -> Result<Option<i64>, CommandError> {
+    let session = &shards.session;
+    let manager = session.fleet.manager().await?;
+    let lock = Lock::take(&manager.docker, &session.topology.name, "shards rebalance", |text| context.ui.note(text)).await?;
+    let start = Start { options, mode: how.transfer, parallel: how.parallel };
+    let started = rebalance::start(&shards.catalog, &start, consent).await;
+    lock.release().await;
+    Ok(started?)
+}
+
+/// What a rebalance would move now, checked for what is in its way.
+pub async fn planned(shards: &Shards) -> Result<PlanReport, CommandError> {
+    checked(shards, &PlanOptions::default(), &How::default()).await
+}
+
+/// A rebalance as [`planned`], followed to its end; `None` when there was nothing to move, or following was interrupted.
+pub async fn rebalanced(context: &Context, shards: &Shards, consent: &Consent) -> Result<Option<Job>, CommandError> {
+    match start(context, shards, PlanOptions::default(), &How::default(), consent).await? {
+        Some(id) => followed(context, shards, id).await,
+        None => Ok(None),
+    }
+}
+
+/// What emptying a group would move, checked for what is in its way.
+pub async fn planned_drain(shards: &Shards, group: GroupId) -> Result<PlanReport, CommandError> {
+    let without = shards.map.nodes.get(&group).map(|node| node.id).into_iter().collect();
+    checked(shards, &PlanOptions { drain_only: true, without, ..PlanOptions::default() }, &How::default()).await
+}
+
+/// Empties a group, by the job that runs already if there is one. The caller holds the cluster's lock.
+pub async fn emptied(
+    context: &Context,
+    shards: &Shards,
+    group: GroupId,
+    job: Option<i64>,
+    consent: &Consent,
+) -> Result<(), CommandError> {
+    mark(shards, &[group], false, consent).await?;
+    if let Some(id) = job {
+        over(followed(context, shards, id).await?)?;
+    }
+    let options = PlanOptions { drain_only: true, ..PlanOptions::default() };
+    let start = Start { options, ..Start::default() };
+    if let Some(id) = rebalance::start(&shards.catalog, &start, consent).await? {
+        over(followed(context, shards, id).await?)?;
+    }
+    let map = shards.catalog.map().await.map_err(ShardError::while_doing("looking at the shards"))?;
+    match map.movable().filter(|placement| placement.group == group).count() {
+        0 => Ok(()),
+        left => Err(CommandError::new(Exit::Partial, format!("{group} still has {left} shards after its drain"))),
+    }
+}
+
+/// An error unless the job moved all that it should.
+fn over(job: Option<Job>) -> Result<(), CommandError> {
+    match job {
+        Some(job) if job.state == JobState::Finished => Ok(()),
+        Some(job) => {
+            let reasons: String = job.errors.iter().map(|error| format!("\n  {error}")).collect();
+            let text = format!("job {} is {}, {} of {} moves are done{reasons}", job.id, job.state.word(), job.done, job.moves);
+            let ways = job.errors.iter().filter_map(|error| crate::shards::way_out(error));
+            Err(ways.fold(CommandError::new(Exit::Partial, text), |error, way| error.hint(way)))
+        }
+        None => Err(CommandError::new(Exit::Interrupted, "interrupted; the shards go on moving without this program")),
+    }
+}
+
+/// Follows a job to its end, and shows it.
 async fn follow(context: &Context, shards: &Shards, id: i64) -> Result<Exit, CommandError> {
+    let Some(job) = followed(context, shards, id).await? else {
+        context.ui.note("the rebalance goes on: `pgclusterctl shards status --follow`, or `shards cancel` to stop it");
+        return Ok(Exit::Interrupted);
+    };
+    let exit = exit_of(job.state);
+    context.ui.result(&JobReport::new(Some(job)))?;
+    Ok(exit)
+}
+
+/// Follows a job to its end; `None` when that was interrupted. It goes on without this program, and over a change of the coordinators' leader.
+async fn followed(context: &Context, shards: &Shards, id: i64) -> Result<Option<Job>, CommandError> {
     let _guard = context.interrupt.guard();
     let step = Step::start(&context.ui, format!("rebalance, job {id}"));
     let (mut seen, mut told) = (Instant::now(), u64::MAX);
     let mut newer = None;
     loop {
         if context.interrupt.is_asked() {
-            context.ui.note("the rebalance goes on: `pgclusterctl shards status --follow`, or `shards cancel` to stop it");
-            return Ok(Exit::Interrupted);
+            return Ok(None);
         }
         match newer.as_ref().unwrap_or(&shards.catalog).last_job(&shards.map).await {
             Ok(Some(job)) => {
                 seen = Instant::now();
                 progress(&context.ui, &step, &job, &mut told);
                 if job.state.is_over() {
-                    return finish(context, step, job);
+                    step.done(&format!("{}, {} of {} moves", job.state.word(), job.done, job.moves));
+                    return Ok(Some(job));
                 }
             }
             Ok(None) => {}
@@ -259,13 +338,6 @@ fn progress(ui: &Ui, step: &Step, job: &Job, told: &mut u64) {
         *told = job.done;
         ui.note(format!("  {text}"));
     }
-}
-
-fn finish(context: &Context, step: Step, job: Job) -> Result<Exit, CommandError> {
-    let exit = exit_of(job.state);
-    step.done(&format!("{}, {} of {} moves", job.state.word(), job.done, job.moves));
-    context.ui.result(&JobReport::new(Some(job)))?;
-    Ok(exit)
 }
 
 fn exit_of(state: JobState) -> Exit {

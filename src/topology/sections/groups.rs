@@ -7,7 +7,7 @@ use super::services::member_name;
 use crate::topology::file::{ReplicationName, TopologyFile};
 use crate::topology::finding::Finding;
 use crate::topology::ids::{GroupId, HostName};
-use crate::topology::limits::{CITUS_SHARDS, GROUPS_MAX, MEMBERS};
+use crate::topology::limits::{CITUS_SHARDS, GROUP_NUMBER, GROUPS_MAX, MEMBERS};
 use crate::topology::model::{Citus, Group, Member, Replication};
 use crate::topology::placement;
 use crate::topology::span::At;
@@ -192,8 +192,7 @@ fn blocks(file: &TopologyFile, directory: &Directory, findings: &mut Vec<Finding
         );
     }
     let mut groups = Vec::new();
-    for (block, id) in file.shard.iter().zip(1..) {
-        let id = GroupId(id);
+    for (block, id) in file.shard.iter().zip(numbers(file, findings)) {
         // The same host twice in this list is the one way to put two members of a group on one host.
         let before = findings.len();
         let listed = directory.list(&block.hosts, "shard.hosts", findings);
@@ -215,6 +214,48 @@ fn blocks(file: &TopologyFile, directory: &Directory, findings: &mut Vec<Finding
         groups.push(group(id, replication, listed));
     }
     groups
+}
+
+/// The number of each block: written, or one more than that of the block before.
+fn numbers(file: &TopologyFile, findings: &mut Vec<Finding>) -> Vec<GroupId> {
+    let mut numbers: Vec<GroupId> = Vec::new();
+    let mut before: Option<&At<u32>> = None;
+    for block in &file.shard {
+        let last = numbers.last().map_or(0, |id| id.0);
+        let next = last.saturating_add(1);
+        let (min, max) = GROUP_NUMBER;
+        let number = match &block.number {
+            Some(written) if !(min..=max).contains(&written.value) => {
+                findings.push(
+                    Finding::error(
+                        "shard-number",
+                        written.span.clone(),
+                        format!("no shard group has the number {}", written.value),
+                    )
+                    .label(format!("{min} to {max}"))
+                    .help("number 0 is the coordinators' group; leave the key out to count on from the block before"),
+                );
+                next
+            }
+            Some(written) if written.value <= last => {
+                findings.push(
+                    Finding::error("shard-numbers", written.span.clone(), "numbers of shard groups must ascend")
+                        .label(format!("the block before is shard-{last}"))
+                        .also(before.map(|b| b.span.clone()), "written here")
+                        .help(format!(
+                            "write a number larger than {last}, or sort the blocks; what a group holds is found by its number, \
+                             so never give a group that exists another one"
+                        )),
+                );
+                next
+            }
+            Some(written) => written.value,
+            None => next,
+        };
+        before = block.number.as_ref().or(before);
+        numbers.push(GroupId(number));
+    }
+    numbers
 }
 
 fn too_many(members: usize, span: Option<Range<usize>>, findings: &mut Vec<Finding>) {

@@ -1,0 +1,135 @@
+//! `scale add-shard`: one more shard group.
+
+use std::time::Instant;
+
+use super::super::session::Session;
+use super::super::shards::{Shards, rebalance};
+use super::super::up;
+use super::{not_up, remains, scope, text};
+use crate::consent::Consent;
+use crate::context::Context;
+use crate::engine::Lock;
+use crate::error::{CommandError, Exit};
+use crate::images;
+use crate::output::scale::AddReport;
+use crate::plan::Refused;
+use crate::plan::diff::unified;
+use crate::plan::planner::Refusal;
+use crate::plan::removal::Burden;
+use crate::shards::{Job, JobState};
+use crate::steps::topology_file;
+use crate::topology::edit;
+
+/// Arguments of `scale add-shard`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Its hosts, the leader's home first. Default: one more in the ring, or the hosts with the fewest members.
+    #[arg(long, value_name = "HOST,…", value_delimiter = ',')]
+    pub hosts: Vec<String>,
+    /// Move shards to it without another question.
+    #[arg(long, conflicts_with = "no_rebalance")]
+    pub rebalance: bool,
+    /// Move no shards to it, and do not ask.
+    #[arg(long)]
+    pub no_rebalance: bool,
+    /// How it is brought up.
+    #[command(flatten)]
+    pub up: up::Args,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
+    let started = Instant::now();
+    let (path, old) = (&context.topology_path, text(context)?);
+    let edit::Edit { before, text: new, after } = edit::add_group(&old, path, &args.hosts)?;
+    let Some(group) = after.groups.last().cloned() else {
+        return Err(CommandError::new(Exit::Internal, "the edited topology has no group"));
+    };
+    let session = Session::of(context, before).await?;
+    session.fleet.require_all()?;
+    let observed = session.observe(scope()).await;
+    // Run again after an interruption this would add yet another group: what it began is for `up` to end.
+    let unborn = not_up(&session, &observed);
+    let refused = |what: String, why: String, instead: String| Err(Refused(vec![Refusal::new(what, why, instead)]).into());
+    if let Some(unborn) = unborn.first() {
+        let instead = "bring it up first: `pgclusterctl up`".to_owned();
+        return refused(unborn.to_string(), "is in the topology file, and not there yet".into(), instead);
+    }
+    let left = remains(&session, &observed, group.id, Burden::default()).await?;
+    if !left.is_empty() {
+        let why = format!("an earlier group of this number has left {}", left.told());
+        let instead = format!("`pgclusterctl scale in --shard {}` removes what is left of it", group.id.0);
+        return refused(group.id.to_string(), why, instead);
+    }
+    let session = session.meaning(after)?;
+    let (_, mut report) = session.plan().await?;
+    images::require(&session.topology, &session.fleet).await?;
+    report.differences.splice(0..0, unified(&path.display().to_string(), &old, &new));
+    context.ui.aside(&report);
+    let moves = if args.rebalance { ", and move shards to it" } else { "" };
+    let consent = context.ui.confirm(&format!("Write {}, bring {} up{moves}?", path.display(), group.id))?;
+
+    let guard = context.interrupt.guard();
+    let manager = session.fleet.manager().await?;
+    let lock = Lock::take(&manager.docker, &session.topology.name, "scale add-shard", |told| context.ui.note(told)).await?;
+    let outcome = async {
+        topology_file::replace(path, &old, &new)?;
+        up::bring(context, &session, &lock, &args.up).await.map_err(|error| {
+            error.half_way(format!("{} has {}: `pgclusterctl up` goes on from there", path.display(), group.id))
+        })
+    };
+    let outcome = outcome.await;
+    lock.release().await;
+    outcome?;
+    drop(guard);
+    let mut report = AddReport::new(&session.topology, &group, started.elapsed());
+    let (exit, job) = if args.no_rebalance {
+        context.ui.note(format!("{} has no shards yet: `pgclusterctl shards rebalance` gives it some", group.id));
+        (Exit::Ok, None)
+    } else {
+        fill(context, session, args.rebalance.then_some(&consent)).await?
+    };
+    report.rebalance = job;
+    context.ui.result(&report)?;
+    Ok(exit)
+}
+
+/// Shows what would move to the new group, and moves it if that is wanted. The group is there in any case.
+async fn fill(context: &Context, session: Session, consent: Option<&Consent>) -> Result<(Exit, Option<Job>), CommandError> {
+    const LATER: &str = "`pgclusterctl shards rebalance` does it at any time";
+    let shards = Shards::over(session).await?;
+    let planned = match rebalance::planned(&shards).await {
+        Ok(planned) => planned,
+        // What was asked for is done but for this; without having asked, it is done.
+        Err(error) => {
+            context.ui.warn(format!("{error}\n  the group is up; {LATER}"));
+            return Ok((if consent.is_some() { Exit::Partial } else { Exit::Ok }, None));
+        }
+    };
+    if planned.moves.is_empty() {
+        context.ui.note("No shard has to move.");
+        return Ok((Exit::Ok, None));
+    }
+    context.ui.aside(&planned);
+    let asked;
+    let consent = match consent {
+        Some(consent) => consent,
+        None => match context.ui.confirm("Move these shards?") {
+            Ok(given) => {
+                asked = given;
+                &asked
+            }
+            Err(_) => {
+                context.ui.note(format!("No shard is moved: {LATER}."));
+                return Ok((Exit::Ok, None));
+            }
+        },
+    };
+    let job = rebalance::rebalanced(context, &shards, consent).await?;
+    let exit = match &job {
+        Some(job) if job.state != JobState::Finished => Exit::Partial,
+        None if context.interrupt.is_asked() => Exit::Interrupted,
+        _ => Exit::Ok,
+    };
+    Ok((exit, job))
+}

@@ -1,0 +1,67 @@
+//! `scale`: more or less of a cluster, by an edit of the topology file and what follows from it.
+
+mod add;
+mod take_out;
+
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+use crate::observe::{Probe, Scope, traces};
+use crate::plan::Refused;
+use crate::plan::planner::Refusal;
+use crate::plan::removal::{Burden, Remains};
+use crate::topology::{GroupId, TopologyError};
+
+use super::session::Session;
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Add a shard group: to the topology file, to the cluster, and with shards if wanted.
+    AddShard(add::Args),
+    /// Take a shard group out: its shards to the others, then all that is left of it.
+    In(take_out::Args),
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandError> {
+    match command {
+        Command::AddShard(args) => add::run(context, args).await,
+        Command::In(args) => take_out::run(context, args).await,
+    }
+}
+
+/// The text of the topology file.
+fn text(context: &Context) -> Result<String, CommandError> {
+    let path = &context.topology_path;
+    let read = std::fs::read_to_string(path);
+    Ok(read.map_err(|source| TopologyError::Read { path: path.clone(), source })?)
+}
+
+/// What is looked at besides what a plan of `up` needs.
+fn scope() -> Scope {
+    Scope { citus: true, ..Scope::plan() }
+}
+
+/// What of a group is where, judged by the session's topology; refused when anything of it cannot be seen.
+async fn remains(
+    session: &Session,
+    observed: &crate::observe::Observed,
+    group: GroupId,
+    burden: Burden,
+) -> Result<Remains, CommandError> {
+    let traces = traces::collect(&session.topology, &session.fleet, group).await;
+    let remains = Remains::read(group, &session.topology, observed, &traces, burden);
+    let blind = |unseen: Vec<crate::observe::ProbeError>| {
+        let instead = "`pgclusterctl status` shows what answers; nothing is done on a guess";
+        let refusal = |error: crate::observe::ProbeError| Refusal::new(error.target.clone(), error.reason.clone(), instead);
+        Refused(unseen.into_iter().map(refusal).collect())
+    };
+    Ok(remains.map_err(blind)?)
+}
+
+/// Groups of the session's topology that were never brought up; none when that cannot be seen, which others say.
+fn not_up(session: &Session, observed: &crate::observe::Observed) -> Vec<GroupId> {
+    let Probe::Known(groups) = &observed.patroni else { return Vec::new() };
+    let is_up = |group: &GroupId| groups.get(group).is_some_and(|state| state.initialized);
+    session.topology.groups.iter().map(|group| group.id).filter(|group| !is_up(group)).collect()
+}

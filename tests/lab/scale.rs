@@ -1,0 +1,84 @@
+//! One shard group more, and less again, while a client writes.
+
+use std::io::{BufRead, BufReader};
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::client::{Target, Writer};
+use super::harness::Lab;
+use super::{ROWS, SHARDS};
+
+/// A fourth group is added and filled, and taken out again; the operator is killed in the drain and once the services go.
+pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
+    let path = lab.path("topology.toml");
+    let text = || std::fs::read_to_string(&path).expect("readable");
+    let before = text();
+    wrong(lab);
+    assert_eq!(text(), before, "what is refused changes nothing");
+
+    runtime
+        .block_on(target.batch("create table scaled (id bigint primary key); select create_distributed_table('scaled', 'id')"));
+    runtime
+        .block_on(target.batch("create table everywhere (id bigint primary key); select create_reference_table('everywhere')"));
+    runtime.block_on(target.batch("insert into everywhere select generate_series(1, 10)"));
+    let writer = runtime.block_on(async { Writer::start(target.clone(), "scaled") });
+    let added = lab.json(&["scale", "add-shard", "--rebalance", "--yes"]);
+    assert_eq!((&added["group"], &added["rebalance"]["state"]), (&"shard-4".into(), &"finished".into()), "{added:#}");
+    assert!(text().contains(&format!("count = {}", SHARDS + 1)), "{}", text());
+    assert!(shards_of(lab, "shard-4") > Some(0));
+    lab.ctl(&["plan", "--check"]).ok();
+
+    kill(lab, "0 of ");
+    kill(lab, "stop and remove");
+    assert_eq!(text(), before, "the file is written before anything is destroyed, and is what it was");
+    let refused = lab.ctl(&["plan"]);
+    assert!(refused.status == 0 || refused.stderr.contains("scale in --shard 4"), "{}", refused.stderr);
+    // What the group no longer takes part in goes on: definitions, and reference tables.
+    runtime.block_on(target.batch("insert into everywhere values (11)"));
+    runtime.block_on(target.batch("alter table everywhere add column note text"));
+    lab.ctl(&["scale", "in", "--shard", "4", "--yes"]).ok();
+
+    let written = runtime.block_on(writer.finish());
+    eprintln!("    the longest a write waited: {} ms", written.outage.as_millis());
+    assert_eq!(written.failed, 0, "a write failed");
+    assert_eq!(runtime.block_on(target.number("select count(*) from scaled")), written.acknowledged.len() as i64);
+    assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);
+    assert_eq!(runtime.block_on(target.number("select count(*) from pg_dist_node where groupid = 4")), 0);
+    assert_eq!(shards_of(lab, "shard-4"), None);
+    lab.ctl(&["health"]).ok();
+    lab.ctl(&["plan", "--check"]).ok();
+    lab.ctl(&["scale", "in", "--shard", "4", "--yes"]).exits(2);
+
+    // The number is free again, also for Patroni, which had registered it before.
+    lab.ctl(&["scale", "add-shard", "--no-rebalance", "--yes"]).ok();
+    lab.ctl(&["health"]).ok();
+    lab.ctl(&["scale", "in", "--shard", "4", "--yes"]).ok();
+    assert_eq!(text(), before);
+    runtime.block_on(target.batch("drop table scaled, everywhere"));
+}
+
+fn wrong(lab: &Lab) {
+    lab.ctl(&["scale", "in", "--shard", "9", "--yes"]).exits(2);
+    lab.ctl(&["scale", "in", "--shard", "0", "--yes"]).exits(2);
+    lab.ctl(&["scale", "add-shard", "--hosts", "host9", "--yes"]).exits(2);
+    lab.ctl(&["scale", "add-shard", "--hosts", "host1,host1", "--yes"]).exits(2);
+}
+
+/// Starts to take the fourth group out, and kills the operator as soon as it tells of this.
+fn kill(lab: &Lab, at: &str) {
+    let mut scale = lab.command(&["scale", "in", "--shard", "4", "--yes"]).spawn().expect("the binary starts");
+    let stderr = BufReader::new(scale.stderr.take().expect("stderr is piped"));
+    // Steps are listed with their numbers before; one that begins stands at the beginning of its line.
+    let told = stderr.lines().map_while(Result::ok).any(|line| line.trim_start().starts_with(at));
+    assert!(told, "it ended before it told of '{at}'");
+    scale.kill().expect("it can be killed");
+    scale.wait().expect("it ends");
+}
+
+/// Shards of a group; none where there is no such group.
+fn shards_of(lab: &Lab, group: &str) -> Option<u64> {
+    let list = lab.json(&["shards", "list"]);
+    let nodes: Vec<Value> = list["nodes"].as_array().cloned().expect("nodes");
+    nodes.iter().find(|node| node["group"] == group)?["shards"].as_u64()
+}
