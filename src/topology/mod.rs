@@ -3,9 +3,10 @@
 //! `file` mirrors the format, `schema` reports every structural mistake, `sections` reads each part and what it means, `resolve`
 //! ties them together, `placement` chooses hosts, `finding` is what is wrong and how it is shown. From the result follow
 //! PostgreSQL's settings (`resources`), image names (`images`) what losses cost (`tolerance`) and for how long
-//! (`budget`, from the constants of `timing`), which `promise` limits; `new` writes a first file.
+//! (`budget`, from the constants of `timing`), which `promise` limits; `new` writes a first file, `edit` changes one.
 
 pub mod budget;
+pub mod edit;
 pub mod file;
 pub mod finding;
 pub mod ids;
