@@ -27,7 +27,11 @@ pub struct Session {
 impl Session {
     /// Reads the topology, renders it and connects. Unknown host keys are shown and asked for; changed ones are refused.
     pub async fn open(context: &Context) -> Result<Self, CommandError> {
-        let topology = context.topology()?;
+        Self::of(context, context.topology()?).await
+    }
+
+    /// [`Session::open`] for a topology that may not be in the file yet.
+    pub async fn of(context: &Context, topology: Topology) -> Result<Self, CommandError> {
         let artifacts = templates::render(&topology)?;
         let mut fleet = Fleet::connect(&topology).await;
         if learn_host_keys(context, &topology, &fleet)? {

@@ -8,6 +8,7 @@ pub mod dynamic;
 pub mod init;
 pub mod planner;
 pub mod preflight;
+pub mod replace;
 pub mod report;
 
 pub use action::{Action, Change, Condition, Plan, Wave};
