@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use bollard::models::{NodeSpec, NodeSpecRoleEnum, SwarmInitRequest, SwarmJoinRequest, SwarmSpec};
-use bollard::query_parameters::{DeleteNodeOptionsBuilder, UpdateNodeOptionsBuilder};
+use bollard::models::{NodeSpec, NodeSpecAvailabilityEnum, NodeSpecRoleEnum, SwarmInitRequest, SwarmJoinRequest, SwarmSpec};
+use bollard::query_parameters::{DeleteNodeOptionsBuilder, LeaveSwarmOptionsBuilder, UpdateNodeOptionsBuilder};
 
 use super::{StepError, World};
 use crate::plan::init::node_labels;
@@ -88,6 +88,31 @@ pub async fn forget(world: World<'_>, id: &str) -> Result<(), StepError> {
             Err(error) => return Err(refused(manager, &format!("remove node {id}"), error)),
         }
     }
+}
+
+/// Takes a host that lives out of the Swarm. It is no manager any more before it leaves: the others must not take it for lost.
+/// `world` is the cluster without it.
+pub async fn leave(world: World<'_>, link: &Link) -> Result<(), StepError> {
+    let info = link.docker.info().await.map_err(|e| refused(link, "describe itself", e))?;
+    let Some(id) = info.swarm.and_then(|s| s.node_id).filter(|id| !id.is_empty()) else { return Ok(()) };
+    let manager = world.fleet.manager().await?;
+    change(manager, &id, |spec| {
+        spec.role = Some(NodeSpecRoleEnum::WORKER);
+        spec.availability = Some(NodeSpecAvailabilityEnum::DRAIN);
+    })
+    .await?;
+    let started = Instant::now();
+    while started.elapsed() < DEMOTED {
+        let node = manager.docker.inspect_node(&id).await.map_err(|e| refused(manager, &format!("show node {id}"), e))?;
+        if node.manager_status.is_none() {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    // By force where it has not yet heard that it is no manager.
+    let options = LeaveSwarmOptionsBuilder::default().force(true).build();
+    link.docker.leave_swarm(Some(options)).await.map_err(|e| refused(link, "leave the Swarm", e))?;
+    forget(world, &id).await
 }
 
 async fn change_node(world: World<'_>, host: &HostName, spec: impl Fn(&mut NodeSpec)) -> Result<(), StepError> {

@@ -193,6 +193,8 @@ fn a_host_that_cannot_take_the_place_is_refused() {
         ("host replace db1 db4 --address 10.0.0.12", 2),
         ("host replace db1 db4 --address 10.0.1.14", 6),
         ("host replace db1 db4 --address 224.0.0.1", 6),
+        ("host remove db7", 2),
+        ("host remove db1", 6),
     ];
     let runs: Vec<String> = wrong.iter().map(|(arguments, code)| place.run(arguments).exits(*code).to_string()).collect();
     assert_snapshot!(runs.join("\n"));

@@ -2,13 +2,12 @@
 //!
 //! What is done follows from what is seen, never from how far an earlier run came: interrupted, the command is run again.
 
-use std::io::Write;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::write;
 use crate::commands::session::Session;
 use crate::commands::up;
 use crate::context::Context;
@@ -34,10 +33,10 @@ use crate::topology::{self, HostName, Topology, TopologyError};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The host that is lost.
-    #[arg(value_parser = name)]
+    #[arg(value_parser = super::name)]
     pub old: HostName,
     /// The host that takes its place; the same name for a new machine under the old name.
-    #[arg(value_parser = name)]
+    #[arg(value_parser = super::name)]
     pub new: HostName,
     /// IPv4 address under which the other hosts reach it; may be left out when the topology has it already.
     #[arg(long, value_name = "IP")]
@@ -54,10 +53,6 @@ pub struct Args {
     /// How long to wait for a wave to become healthy; members copy their data meanwhile.
     #[arg(long, value_name = "DURATION", default_value = "180s", value_parser = crate::topology::units::parse_duration)]
     pub timeout: Duration,
-}
-
-fn name(text: &str) -> Result<HostName, String> {
-    HostName::new(text).map_err(|e| e.to_string())
 }
 
 /// What the topology file says, and shall say.
@@ -102,7 +97,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let _guard = context.interrupt.guard();
     // Carried before anything is changed: it takes longest, and without images nothing else is of use.
     carry(context, &session).await?;
-    write(&context.topology_path, &edit)?;
+    write(&context.topology_path, &edit.text, &edit.edited)?;
     let manager = session.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &session.topology.name, "host replace", |text| context.ui.note(text)).await?;
     let (events, receiver) = Events::channel();
@@ -221,25 +216,6 @@ async fn carry(context: &Context, session: &Session) -> Result<(), CommandError>
     }
     Err(CommandError::new(Exit::Partial, format!("images could not be carried: {}", failed.join("; ")))
         .hint("nothing else was changed; run this again"))
-}
-
-/// Replaces the file as a whole, so that nobody ever reads half of one; a link stays a link.
-fn write(path: &Path, edit: &Edit) -> Result<(), CommandError> {
-    if edit.edited == edit.text {
-        return Ok(());
-    }
-    let replace = || {
-        let path = path.canonicalize()?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(edit.edited.as_bytes())?;
-        file.as_file().set_permissions(std::fs::metadata(&path)?.permissions())?;
-        file.persist(&path).map(drop).map_err(|e| e.error)
-    };
-    replace().map_err(|e: std::io::Error| {
-        CommandError::new(Exit::Refused, format!("{} cannot be written: {e}", path.display()))
-            .hint("no host was changed but for the images that the new one was given")
-    })
 }
 
 fn listed(services: &[String]) -> String {

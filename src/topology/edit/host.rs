@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use toml_edit::{DocumentMut, Item, TableLike, Value, value};
+use toml_edit::{Array, DocumentMut, Item, TableLike, Value, value};
 
 use crate::error::{Exit, Failure};
 use crate::topology::Topology;
@@ -136,6 +136,23 @@ pub fn replace(text: &str, old: &HostName, new: &NewHost) -> Result<String, Host
     Ok(document.to_string())
 }
 
+/// The text without that host: without its block, and without its name in every list.
+pub fn remove(text: &str, host: &HostName) -> Result<String, HostError> {
+    let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| HostError::Syntax(e.to_string()))?;
+    let addresses = addresses(&mut document);
+    let Some(position) = addresses.iter().position(|(name, _)| name == host.as_str()) else {
+        let known = addresses.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
+        return Err(HostError::Unknown { old: host.clone(), known });
+    };
+    match document.get_mut("host") {
+        Some(Item::ArrayOfTables(tables)) => drop(tables.remove(position)),
+        Some(Item::Value(Value::Array(list))) => drop(list.remove(position)),
+        _ => {}
+    }
+    in_lists(&mut document, |list| list.retain(|entry| entry.as_str() != Some(host.as_str())));
+    Ok(document.to_string())
+}
+
 fn rewrite(block: &mut dyn TableLike, new: &NewHost, renamed: bool) {
     set(block, "name", new.name.as_str());
     if let Some(address) = new.address {
@@ -162,18 +179,21 @@ fn rewrite(block: &mut dyn TableLike, new: &NewHost, renamed: bool) {
 }
 
 fn rename_in_lists(document: &mut DocumentMut, old: &HostName, new: &HostName) {
-    for (section, key) in LISTS {
-        let list = document.get_mut(section).and_then(Item::as_table_like_mut).and_then(|section| section.get_mut(key));
-        rename_in(list, old, new);
-    }
-    for block in blocks(document, "shard") {
-        rename_in(block.get_mut("hosts"), old, new);
-    }
+    in_lists(document, |list| {
+        let entries = list.iter_mut().filter(|entry| entry.as_str() == Some(old.as_str()));
+        entries.for_each(|entry| replace_value(entry, new.as_str()));
+    });
 }
 
-fn rename_in(list: Option<&mut Item>, old: &HostName, new: &HostName) {
-    let entries = list.and_then(Item::as_array_mut).into_iter().flat_map(toml_edit::Array::iter_mut);
-    entries.filter(|entry| entry.as_str() == Some(old.as_str())).for_each(|entry| replace_value(entry, new.as_str()));
+/// Changes every list that names hosts.
+fn in_lists(document: &mut DocumentMut, change: impl Fn(&mut Array)) {
+    for (section, key) in LISTS {
+        let list = document.get_mut(section).and_then(Item::as_table_like_mut).and_then(|section| section.get_mut(key));
+        list.and_then(Item::as_array_mut).into_iter().for_each(&change);
+    }
+    for block in blocks(document, "shard") {
+        block.get_mut("hosts").and_then(Item::as_array_mut).into_iter().for_each(&change);
+    }
 }
 
 /// The blocks of that name, written as `[[name]]` or as a list of inline tables.
@@ -226,6 +246,24 @@ pub fn moved(before: &Topology, after: &Topology, old: &HostName, new: &HostName
         return Err(format!("{service} would be gone"));
     }
     Ok(found.into_iter().filter(|(_, host)| host == new).map(|(service, _)| service).collect())
+}
+
+/// What becomes of the services of a host that goes: each with its next host, `None` where it has no place any more. An error names a
+/// service of another host that would change.
+pub fn left(before: &Topology, after: &Topology, host: &HostName) -> Result<BTreeMap<String, Option<HostName>>, String> {
+    let (was, is) = (before.services(), after.services());
+    for (service, on) in was.iter().filter(|(_, on)| *on != host) {
+        match is.get(service) {
+            Some(now) if now == on => {}
+            Some(now) => return Err(format!("{service} would move from {on} to {now}")),
+            None => return Err(format!("{service} on {on} would be gone")),
+        }
+    }
+    if let Some(new) = is.keys().find(|service| !was.contains_key(*service)) {
+        return Err(format!("{new} would be new"));
+    }
+    let own = was.into_iter().filter(|(_, on)| on == host);
+    Ok(own.map(|(service, _)| (service.clone(), is.get(&service).cloned())).collect())
 }
 
 #[cfg(test)]
@@ -323,6 +361,28 @@ mod tests {
         let text = replace(FIVE, &host("a1"), &new("a1", Some("10.0.0.19"))).expect("replaces");
         assert_eq!((labels(&text), labels(FIVE)), (1, 1));
         assert_eq!(changes(FIVE, &text).len(), 2);
+    }
+
+    #[test]
+    fn a_host_goes_with_its_name_in_every_list() {
+        let four = CLASSIC.replace("[network]", "[[host]]\nname = \"host4\"\naddress = \"10.0.0.13\"\n\n[network]");
+        let four = four.replacen("hosts = [\"host3\", \"host1\"]", "hosts = [\"host3\", \"host1\", \"host4\"]", 1);
+        let text = remove(&four, &host("host4")).expect("removes");
+        assert_eq!(text, CLASSIC);
+        let gone = left(&resolved(&four), &resolved(&text), &host("host4"));
+        assert_eq!(gone, Ok(BTreeMap::from([("worker-3-3".to_owned(), None)])));
+        assert!(matches!(remove(CLASSIC, &host("host7")), Err(HostError::Unknown { .. })));
+    }
+
+    #[test]
+    fn what_others_carry_may_not_change() {
+        let ring = "schema = 1\ncluster = { name = \"c\" }\nssh = { identity = \"k\" }\nshards = { count = 3 }\nhost = [\n\
+             { name = \"a\", address = \"10.9.0.1\" },\n{ name = \"b\", address = \"10.9.0.2\" },\n\
+             { name = \"c\", address = \"10.9.0.3\" },\n{ name = \"d\", address = \"10.9.0.4\" },\n]\n";
+        let without = |name: &str| left(&resolved(ring), &resolved(&remove(ring, &host(name)).expect("removes")), &host(name));
+        // The standby of the last group was on the last host, and the ring closes over the first.
+        assert_eq!(without("d"), Ok(BTreeMap::from([("worker-3-2".to_owned(), Some(host("a")))])));
+        assert!(without("b").is_err());
     }
 
     #[test]
