@@ -84,6 +84,9 @@ pub enum Command {
     Failover(commands::failover::Args),
     /// Hand leadership to a standby while all is well (planned).
     Switchover(commands::switchover::Args),
+    /// Change the hosts of a cluster that runs.
+    #[command(subcommand)]
+    Host(commands::host::Command),
     /// Show where the rows are, and move them.
     #[command(subcommand)]
     Shards(commands::shards::Command),

@@ -52,6 +52,9 @@ pub struct UpArgs {
     /// Number of hosts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=i64::from(lab::MAX_HOSTS)))]
     pub hosts: u8,
+    /// Number of further hosts that the topology does not name, for `host replace` and the like.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..i64::from(lab::MAX_HOSTS)))]
+    pub spare: u8,
     /// Number of shard groups in the topology that is written; 0 makes one without Citus.
     #[arg(long, default_value_t = 3)]
     pub shards: u32,
@@ -73,6 +76,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
                 folder: args.dir.clone(),
                 subnet: args.subnet,
                 hosts: args.hosts,
+                spares: args.spare,
                 shards: args.shards,
             };
             let report = lab::up(ui, &request).await?;

@@ -10,6 +10,7 @@ pub mod forward;
 pub mod group;
 pub mod guard;
 pub mod health;
+pub mod host;
 pub mod image;
 pub mod init;
 pub mod lab;
@@ -53,6 +54,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         Command::Down(args) => down::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
         Command::Health(args) => health::run(context, args).await,
+        Command::Host(command) => host::run(context, command).await,
         Command::Failover(args) => failover::run(context, args).await,
         Command::Switchover(args) => switchover::run(context, args).await,
         Command::Shards(command) => shards::run(context, command).await,

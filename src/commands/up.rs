@@ -91,7 +91,7 @@ async fn tell_of_idle_groups(context: &Context, session: &Session) {
 
 /// Plans and runs until nothing is pending and all is healthy. The first plan is made again under the lock: between
 /// consent and lock somebody else may have worked.
-async fn converge(session: &Session, events: &Events, limits: Limits<'_>) -> Result<(), CommandError> {
+pub(super) async fn converge(session: &Session, events: &Events, limits: Limits<'_>) -> Result<(), CommandError> {
     for _ in 0..ROUNDS {
         let (plan, _) = session.plan().await?;
         if plan.is_empty() {

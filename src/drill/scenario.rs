@@ -223,7 +223,7 @@ mod tests {
     fn whoever_loses_power_gets_it_back() {
         for scenario in ALL {
             let count = |want: fn(&Act) -> bool| scenario.acts.iter().filter(|act| want(act)).count();
-            let off = count(|act| matches!(act, Act::PowerOff(_)));
+            let off = count(|act| matches!(act, Act::PowerOff(_) | Act::PowerOffWithEtcdLeader(_)));
             assert_eq!(off, count(|act| *act == Act::PowerOn), "{}", scenario.name);
         }
     }

@@ -4,8 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use std::collections::BTreeSet;
-
 use super::look::list;
 use super::{Finding, Look};
 use crate::observe::model::{CitusFacts, CitusNode, Probe};

@@ -48,6 +48,12 @@ pub enum LabError {
         /// As asked for.
         wanted: String,
     },
+    /// More hosts than a lab can have.
+    #[error("a lab has {} hosts at most, with spare ones; this would be {asked}", super::spec::MAX_HOSTS)]
+    TooMany {
+        /// How many it would be.
+        asked: u8,
+    },
     /// No such lab.
     #[error("there is no lab {name}")]
     NoLab {
@@ -135,7 +141,7 @@ impl Failure for LabError {
         match self {
             Self::Local(error) => error.exit(),
             Self::Image(error) => error.exit(),
-            Self::Subnet { .. } | Self::NoHost { .. } => Exit::Usage,
+            Self::Subnet { .. } | Self::NoHost { .. } | Self::TooMany { .. } => Exit::Usage,
             Self::SubnetTaken { .. } | Self::Differs { .. } | Self::NoLab { .. } => Exit::Refused,
             Self::Off { .. } => Exit::Unhealthy,
             Self::Privileges { .. } => Exit::Unreachable,
@@ -165,7 +171,7 @@ impl Failure for LabError {
                 "`pgclusterctl lab down` removes what was made".into(),
             ],
             Self::Program { hint, .. } => vec![(*hint).to_owned()],
-            Self::Subnet { .. } | Self::NoHost { .. } | Self::File { .. } => Vec::new(),
+            Self::Subnet { .. } | Self::NoHost { .. } | Self::TooMany { .. } | Self::File { .. } => Vec::new(),
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct NewHost<'a> {
     pub lab: &'a LabName,
     /// Its name.
     pub name: &'a str,
+    /// Whether the lab's topology leaves it out.
+    pub spare: bool,
     /// Its fixed address in the lab's network.
     pub address: Ipv4Addr,
     /// The lab host's image.
@@ -46,7 +48,7 @@ pub struct NewHost<'a> {
 /// removed again, the volume is left for the next try.
 pub async fn create(docker: &Docker, host: &NewHost<'_>, rights: &mut Rights) -> Result<(), LocalError> {
     let object = host.lab.object(host.name);
-    let labels = host.lab.host_labels(host.name);
+    let labels = host.lab.host_labels(host.name, host.spare);
     let volume = VolumeCreateRequest { name: Some(object.clone()), labels: Some(labels), ..Default::default() };
     docker.create_volume(volume).await.map_err(failed(format!("create the volume {object}")))?;
 
@@ -122,7 +124,7 @@ fn body(host: &NewHost<'_>, object: &str, rights: &Rights) -> ContainerCreateBod
     ContainerCreateBody {
         hostname: Some(host.name.to_owned()),
         image: Some(host.image.to_owned()),
-        labels: Some(host.lab.host_labels(host.name)),
+        labels: Some(host.lab.host_labels(host.name, host.spare)),
         host_config: Some(HostConfig { network_mode: Some(host.lab.prefix()), ..config }),
         networking_config: Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(host.lab.prefix(), endpoint)])) }),
         ..Default::default()

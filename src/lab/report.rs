@@ -41,6 +41,8 @@ pub struct HostReport {
     pub name: String,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Whether the topology was written without it.
+    pub spare: bool,
     /// Whether it is switched on.
     pub state: Power,
     /// What its daemon says; null while the host is off.
@@ -76,6 +78,7 @@ pub async fn look(docker: &Docker, name: &LabName) -> Result<LabReport, LabError
     let hosts = existing.hosts.iter().map(|(n, on)| HostReport {
         name: host_name(*n),
         address: network.subnet.host(*n),
+        spare: existing.spares.contains(n),
         state: if *on { Power::On } else { Power::Off },
         daemon: answers.remove(&host_name(*n)),
     });
@@ -99,6 +102,7 @@ impl Report for LabReport {
                 Power::On => ui.paint(Tone::Good, "on"),
                 Power::Off => ui.paint(Tone::Bad, "off"),
             };
+            let power = if host.spare { format!("{power}, spare") } else { power };
             let [docker, swarm, containers] = match &host.daemon {
                 None => [MISSING, MISSING, MISSING].map(str::to_owned),
                 Some(Probe::Failed(_)) => [UNKNOWN, UNKNOWN, UNKNOWN].map(str::to_owned),

@@ -14,6 +14,8 @@ use crate::topology::ids::check_name;
 pub const LABEL: &str = "pgclusterctl.lab";
 /// Label of a host's container and volume; its value is the host's name.
 pub const HOST_LABEL: &str = "pgclusterctl.lab.host";
+/// Label of a host that the lab's topology does not name; its value is of no meaning.
+pub const SPARE_LABEL: &str = "pgclusterctl.lab.spare";
 /// Label of the network; its value is the folder with the lab's keys and topology, an absolute path.
 pub const FOLDER_LABEL: &str = "pgclusterctl.lab.folder";
 
@@ -75,9 +77,12 @@ impl LabName {
     }
 
     /// The labels of what belongs to one host.
-    pub fn host_labels(&self, host: &str) -> HashMap<String, String> {
+    pub fn host_labels(&self, host: &str, spare: bool) -> HashMap<String, String> {
         let mut labels = self.labels();
         labels.insert(HOST_LABEL.to_owned(), host.to_owned());
+        if spare {
+            labels.insert(SPARE_LABEL.to_owned(), String::new());
+        }
         labels
     }
 

@@ -1,6 +1,6 @@
 //! What exists of a lab, and how its hosts are: seen through the local engine alone, so that it works when nothing else does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::error::LabError;
 use super::host;
-use super::spec::{FOLDER_LABEL, HOST_LABEL, LabName, Subnet, ordinal};
+use super::spec::{FOLDER_LABEL, HOST_LABEL, LabName, SPARE_LABEL, Subnet, ordinal};
 use crate::images::local::{LocalError, failed};
 use crate::observe::model::Probe;
 
@@ -34,6 +34,8 @@ pub struct Existing {
     pub network: Option<Net>,
     /// Its hosts by number: whether each is switched on.
     pub hosts: BTreeMap<u8, bool>,
+    /// Those of them that its topology leaves out.
+    pub spares: BTreeSet<u8>,
     /// Names of all its containers, volumes and networks.
     pub objects: Objects,
 }
@@ -91,11 +93,13 @@ pub async fn find(docker: &Docker, name: &LabName) -> Result<Existing, LabError>
     let networks = docker.list_networks(Some(networks)).await.map_err(failed("list networks"))?;
 
     let mut hosts = BTreeMap::new();
+    let mut spares = BTreeSet::new();
     let mut objects = Objects::default();
     for container in containers {
         let labels = container.labels.unwrap_or_default();
         if let Some(n) = labels.get(HOST_LABEL).and_then(|host| ordinal(host)) {
             hosts.insert(n, container.state == Some(ContainerSummaryStateEnum::RUNNING));
+            spares.extend(labels.contains_key(SPARE_LABEL).then_some(n));
         }
         objects
             .containers
@@ -112,7 +116,7 @@ pub async fn find(docker: &Docker, name: &LabName) -> Result<Existing, LabError>
             network = Some(Net { subnet, folder });
         }
     }
-    Ok(Existing { network, hosts, objects })
+    Ok(Existing { network, hosts, spares, objects })
 }
 
 /// Asks a host's daemon about itself.

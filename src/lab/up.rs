@@ -27,8 +27,10 @@ pub struct Request {
     pub folder: Option<PathBuf>,
     /// Its subnet; when not given, that of the existing lab, or [`DEFAULT_SUBNET`].
     pub subnet: Option<Ipv4Net>,
-    /// Number of hosts; an existing lab never gets fewer.
+    /// Number of hosts of its topology; an existing lab never gets fewer.
     pub hosts: u8,
+    /// Number of further hosts, which the topology leaves out.
+    pub spares: u8,
     /// Shard groups of its topology.
     pub shards: u32,
 }
@@ -39,21 +41,21 @@ pub async fn up(ui: &Ui, request: &Request) -> Result<LabReport, LabError> {
     let docker = local::connect().await?;
     let existing = state::find(&docker, name).await?;
     let (subnet, path) = settings(request, &existing)?;
-    let hosts = existing.hosts.keys().copied().max().unwrap_or_default().max(request.hosts);
+    let (hosts, all) = counts(request, &existing)?;
 
     if existing.network.is_none() {
         make_network(&docker, name, subnet, &path).await?;
     }
     let folder = Folder::open(&path)?;
-    folder.make_keys(name, hosts).await?;
-    folder.write_known_hosts(subnet, hosts)?;
+    folder.make_keys(name, all).await?;
+    folder.write_known_hosts(subnet, all)?;
     if folder.write_topology(subnet, hosts, request.shards)? == Written::Kept {
         let path = folder.topology();
         ui.note(format!("{} was edited and is kept; delete it to have it written again", path.display()));
     }
 
-    let lab = Lab { docker: &docker, name, subnet, folder: &folder };
-    let missing: Vec<u8> = (1..=hosts).filter(|n| !existing.hosts.contains_key(n)).collect();
+    let lab = Lab { docker: &docker, name, subnet, folder: &folder, hosts };
+    let missing: Vec<u8> = (1..=all).filter(|n| !existing.hosts.contains_key(n)).collect();
     if !missing.is_empty() {
         let image = images::lab_host(ui, &docker).await?;
         lab.make_hosts(ui, &image, &missing).await?;
@@ -63,12 +65,21 @@ pub async fn up(ui: &Ui, request: &Request) -> Result<LabReport, LabError> {
         let many = off.len() > 1;
         return Err(LabError::Off { name: name.to_string(), hosts: off.join(", "), many, flag: name.flag() });
     }
-    lab.wait_for_all(ui, hosts).await?;
+    lab.wait_for_all(ui, all).await?;
     lab.give_keys(ui, existing.hosts.keys().copied()).await?;
     if let Some(first) = missing.first() {
         lab.check_kernel(ui, &host_name(*first)).await?;
     }
     report::look(&docker, name).await
+}
+
+/// How many hosts the topology names, and how many there are with the spare ones behind them. An existing lab never gets fewer.
+fn counts(request: &Request, existing: &Existing) -> Result<(u8, u8), LabError> {
+    let there = existing.hosts.keys().copied().max().unwrap_or_default();
+    let named = existing.hosts.keys().copied().filter(|n| !existing.spares.contains(n)).max().unwrap_or_default();
+    let hosts = named.max(request.hosts);
+    let all = there.max(hosts.saturating_add(request.spares));
+    if all > spec::MAX_HOSTS { Err(LabError::TooMany { asked: all }) } else { Ok((hosts, all)) }
 }
 
 /// The lab's settings: as asked for, as they are, or the defaults. An existing lab cannot be given others.
@@ -132,6 +143,8 @@ struct Lab<'a> {
     name: &'a LabName,
     subnet: Subnet,
     folder: &'a Folder,
+    /// Hosts that the topology names; those behind are spare.
+    hosts: u8,
 }
 
 impl Lab<'_> {
@@ -176,7 +189,8 @@ impl Lab<'_> {
     async fn make(&self, image: &str, n: u8, rights: &mut Rights) -> Result<(), LabError> {
         let host = host_name(n);
         let keys = self.folder.keys_of(&host)?;
-        let host = NewHost { lab: self.name, name: &host, address: self.subnet.host(n), image, keys: &keys };
+        let host =
+            NewHost { lab: self.name, name: &host, spare: n > self.hosts, address: self.subnet.host(n), image, keys: &keys };
         Ok(host::create(self.docker, &host, rights).await?)
     }
 
@@ -225,7 +239,7 @@ impl Lab<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::lab::state::{Net, Objects};
@@ -236,12 +250,25 @@ mod tests {
             folder: folder.map(PathBuf::from),
             subnet: subnet.map(|s| s.parse().expect("a subnet")),
             hosts: 3,
+            spares: 0,
             shards: 3,
         }
     }
 
     fn existing(network: Option<Net>) -> Existing {
-        Existing { network, hosts: BTreeMap::new(), objects: Objects::default() }
+        Existing { network, hosts: BTreeMap::new(), spares: BTreeSet::new(), objects: Objects::default() }
+    }
+
+    #[test]
+    fn spare_hosts_stand_behind_the_others_and_stay_spare() {
+        let spares = |spares| Request { spares, ..request(None, None) };
+        let mut lab = existing(None);
+        assert_eq!(counts(&spares(1), &lab).expect("fits"), (3, 4));
+        lab.hosts = (1..=4).map(|n| (n, true)).collect();
+        lab.spares = BTreeSet::from([4]);
+        assert_eq!(counts(&spares(0), &lab).expect("fits"), (3, 4));
+        assert_eq!(counts(&spares(2), &lab).expect("fits"), (3, 5));
+        assert!(counts(&spares(7), &lab).is_err());
     }
 
     #[test]

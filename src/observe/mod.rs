@@ -39,16 +39,17 @@ pub async fn observe(topology: &Topology, fleet: &Fleet, scope: Scope) -> Observ
         let (leaders, citus) = tokio::join!(leaders::collect(&lines, scope, &patroni), citus::collect(&lines, scope, &patroni));
         (patroni, leaders, citus)
     };
-    let (hosts, swarm, etcd, (patroni, leaders, citus), mut proxies, guards) = tokio::join!(
+    let (hosts, swarm, etcd, membership, (patroni, leaders, citus), mut proxies, guards) = tokio::join!(
         hosts::collect(&lines, scope),
         swarm::collect(&lines, scope),
         stores::members(&lines, scope),
+        stores::membership(&lines, scope),
         first,
         proxies::collect(&lines, scope),
         guards::collect(&lines, scope),
     );
     proxies::place_vip(topology, &hosts, &mut proxies);
-    Observed { hosts, swarm, etcd, patroni, leaders, citus, proxies, guards }
+    Observed { hosts, swarm, etcd, membership, patroni, leaders, citus, proxies, guards }
 }
 
 /// Ends a look after its time; the failure says so.

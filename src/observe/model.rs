@@ -74,6 +74,8 @@ pub struct Observed {
     pub swarm: Probe<SwarmFacts>,
     /// Each etcd member's own answer.
     pub etcd: BTreeMap<MemberName, Probe<EtcdFacts>>,
+    /// Who belongs to the store, as its quorum has it.
+    pub membership: Probe<Vec<EtcdPeer>>,
     /// Patroni's keys of each group, from etcd with a quorum read.
     pub patroni: Probe<BTreeMap<GroupId, GroupState>>,
     /// What the leader of each group said in SQL.
@@ -238,6 +240,29 @@ pub struct EtcdFacts {
     pub version: String,
     /// Alarms raised, e.g. `NOSPACE`.
     pub alarms: Vec<String>,
+}
+
+/// A member in etcd's own list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EtcdPeer {
+    /// Member id; a member that was removed and added again has another one.
+    pub id: u64,
+    /// Its name; empty until it has started for the first time.
+    pub name: String,
+    /// Where the others reach it.
+    pub url: String,
+}
+
+/// What a host's volume of an etcd member holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EtcdDisk {
+    /// No log: there is no volume, or nothing worth keeping in it.
+    Empty,
+    /// No log, and the word to join a store that lives.
+    Seeded,
+    /// The log of a member.
+    Log,
 }
 
 /// A Patroni group as etcd holds it.

@@ -13,6 +13,8 @@ pub struct Scope {
     pub configs: bool,
     /// Each etcd member's own state.
     pub etcd: bool,
+    /// etcd's list of its members.
+    pub membership: bool,
     /// Patroni's keys.
     pub patroni: bool,
     /// SQL on each group's leader.
@@ -33,6 +35,7 @@ impl Scope {
             swarm: true,
             configs: false,
             etcd: true,
+            membership: false,
             patroni: true,
             leaders: true,
             citus: true,
@@ -43,7 +46,7 @@ impl Scope {
 
     /// What the planner of `up` reads. Proxies tell who holds the VIP.
     pub fn plan() -> Self {
-        Self { hosts: true, swarm: true, configs: true, patroni: true, proxies: true, ..Self::default() }
+        Self { hosts: true, swarm: true, configs: true, membership: true, patroni: true, proxies: true, ..Self::default() }
     }
 
     /// What `init` reads.

@@ -1,15 +1,17 @@
 //! etcd: Patroni's keys by a read that the quorum confirms, and each member's own state.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::lines::Lines;
-use super::model::{EtcdFacts, GroupState, Probe};
+use super::model::{EtcdFacts, EtcdPeer, GroupState, Probe};
 use super::patroni::{self, Key};
 use super::{Scope, not_asked, within};
 use crate::error::one_line;
+use crate::remote::etcd::Etcd;
 use crate::topology::ids::{GroupId, MemberName};
 
 pub(super) async fn members(lines: &Lines<'_>, scope: Scope) -> BTreeMap<MemberName, Probe<EtcdFacts>> {
@@ -29,24 +31,44 @@ pub(super) async fn patroni(lines: &Lines<'_>, scope: Scope) -> Probe<BTreeMap<G
     if !(scope.patroni || scope.leaders || scope.citus) {
         return not_asked("etcd");
     }
-    let mut asked: FuturesUnordered<_> = lines.topology.etcd.iter().map(|m| keys(lines, &m.name)).collect();
+    first(lines.topology.etcd.iter().map(|m| keys(lines, &m.name)).collect()).await
+}
+
+/// etcd's list of its members, likewise.
+pub(super) async fn membership(lines: &Lines<'_>, scope: Scope) -> Probe<Vec<EtcdPeer>> {
+    if !scope.membership {
+        return not_asked("etcd");
+    }
+    let look = |member| async move {
+        let look = async { led(lines, member).await?.members().await.map_err(|e| one_line(&e)) };
+        within(MemberName::as_str(member), lines.patience.probe, look).await
+    };
+    first(lines.topology.etcd.iter().map(|m| look(&m.name)).collect()).await
+}
+
+async fn first<T>(mut asked: FuturesUnordered<impl Future<Output = Probe<T>>>) -> Probe<T> {
     let mut reasons = Vec::new();
     while let Some(probe) = asked.next().await {
         match probe {
-            Probe::Known(groups) => return Probe::Known(groups),
+            Probe::Known(value) => return Probe::Known(value),
             Probe::Failed(error) => reasons.push(error.to_string()),
         }
     }
     Probe::fail("etcd", reasons.join("; "))
 }
 
+/// A member that knows a leader: without one a read waits for it until its deadline.
+async fn led<'l>(lines: &'l Lines<'_>, member: &MemberName) -> Result<&'l Etcd, String> {
+    let etcd = lines.store(member).await?;
+    match etcd.facts().await.map_err(|e| one_line(&e))?.leader_id {
+        0 => Err("knows no leader".to_owned()),
+        _ => Ok(etcd),
+    }
+}
+
 async fn keys(lines: &Lines<'_>, member: &MemberName) -> Probe<BTreeMap<GroupId, GroupState>> {
     let look = async {
-        let etcd = lines.store(member).await?;
-        // Without a leader a read waits for one until its deadline.
-        if etcd.facts().await.map_err(|e| one_line(&e))?.leader_id == 0 {
-            return Err("knows no leader".to_owned());
-        }
+        let etcd = led(lines, member).await?;
         let entries = etcd.range(&patroni::prefix(lines.topology)).await.map_err(|e| one_line(&e))?;
         let keys = entries.iter().map(|e| Key { name: &e.key, value: &e.value, lease: e.lease });
         Ok::<_, String>(patroni::read(lines.topology, keys))

@@ -56,6 +56,13 @@ pub enum Action {
         /// The host.
         host: HostName,
     },
+    /// Remove the node of a lost host from the Swarm; a manager is taken out of Raft first.
+    SwarmForget {
+        /// The host that was lost.
+        host: HostName,
+        /// Its node's id.
+        node: String,
+    },
     /// Set the node labels that services are pinned by.
     LabelNode {
         /// The host.
@@ -77,6 +84,25 @@ pub enum Action {
     CreateConfig {
         /// Its name.
         name: String,
+    },
+    /// Take a member whose disk is lost out of etcd.
+    EtcdRemove {
+        /// The member.
+        member: MemberName,
+        /// Its id until now.
+        id: u64,
+    },
+    /// Add a member to etcd under a new id; it has not started yet.
+    EtcdAdd {
+        /// The member.
+        member: MemberName,
+    },
+    /// Tell the empty disk of an added member to join the store that lives, instead of making a new one.
+    EtcdSeed {
+        /// The member.
+        member: MemberName,
+        /// The host with the disk.
+        host: HostName,
     },
     /// Write a group's dynamic Patroni configuration to etcd.
     WriteDynamic {
@@ -241,6 +267,10 @@ impl fmt::Display for Action {
             Self::SwarmInit { host } => write!(f, "create the Swarm on {host}"),
             Self::SwarmJoin { host } => write!(f, "join {host} as a manager"),
             Self::SwarmPromote { host } => write!(f, "make {host} a manager"),
+            Self::SwarmForget { host, .. } => write!(f, "remove the node of {host} from the Swarm"),
+            Self::EtcdRemove { member, id } => write!(f, "remove {member} from etcd ({id:x}: its disk is lost)"),
+            Self::EtcdAdd { member } => write!(f, "add {member} to etcd under a new id"),
+            Self::EtcdSeed { member, host } => write!(f, "prepare an empty disk for {member} on {host}"),
             Self::LabelNode { host } => write!(f, "label node {host}"),
             Self::CreateNetwork { name, subnet } => write!(f, "create network {name} ({subnet})"),
             Self::CreateSecret { name } => write!(f, "create secret {name}"),

@@ -9,6 +9,8 @@ pub mod init;
 pub mod planner;
 pub mod preflight;
 pub mod removal;
+pub mod remove;
+pub mod replace;
 pub mod report;
 
 pub use action::{Action, Change, Condition, Plan, Wave};

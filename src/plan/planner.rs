@@ -5,14 +5,14 @@
 //! before the leader, groups one after another (Citus takes one change of pg_dist_node at a time); the proxy that clients
 //! use last.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use super::action::{Action, Change, Condition, Plan};
 use super::dynamic;
 use crate::error::{Exit, Failure};
-use crate::observe::model::{GroupState, Observed, Probe, ServiceFacts, SwarmFacts};
+use crate::observe::model::{GroupState, NodeFacts, Observed, Probe, ServiceFacts, SwarmFacts};
 use crate::templates::Artifacts;
 use crate::templates::artifacts::{Kind, LABEL_HOST, Layer, Service};
 use crate::topology::Topology;
@@ -353,20 +353,18 @@ fn refusals(topology: &Topology, artifacts: &Artifacts, observed: &Observed, swa
             found.push(Refusal::new(name.to_string(), error.reason.clone(), "start the host, or take it out of the topology"));
         }
     }
-    let labelled: BTreeMap<_, _> = swarm
-        .nodes
-        .values()
-        .filter(|n| n.state == "ready")
-        .filter_map(|n| Some((n.labels.get(LABEL_HOST)?.as_str(), n)))
-        .collect();
     for host in &topology.hosts {
-        if !labelled.contains_key(host.name.as_str()) {
-            found.push(Refusal::new(
-                format!("{}", host.name),
-                "no ready Swarm node bears its label",
-                "run `pgclusterctl init`",
-            ));
+        let is_its = |node: &&NodeFacts| node.labels.get(LABEL_HOST).is_some_and(|label| label == host.name.as_str());
+        let nodes: Vec<_> = swarm.nodes.values().filter(is_its).collect();
+        if nodes.iter().any(|node| node.state == "ready") {
+            continue;
         }
+        let (why, instead) = match nodes.first() {
+            // After a change of their leader the managers hear of each node within seconds.
+            Some(node) => (format!("its Swarm node is {}", node.state), "wait for half a minute; then `pgclusterctl init`"),
+            None => ("no Swarm node bears its label".to_owned(), "run `pgclusterctl init`"),
+        };
+        found.push(Refusal::new(host.name.to_string(), why, instead));
     }
     for name in artifacts.services.iter().flat_map(|s| &s.secrets).collect::<BTreeSet<_>>() {
         if !swarm.secrets.contains(name) {
@@ -385,7 +383,7 @@ fn refusals(topology: &Topology, artifacts: &Artifacts, observed: &Observed, swa
         }
     }
     found.extend(removed_members(artifacts, swarm));
-    found.extend(moved_etcd(artifacts, swarm));
+    found.extend(moved_etcd(topology, artifacts, observed, swarm));
     found.extend(blind(observed, swarm));
     found
 }
@@ -410,23 +408,27 @@ fn removed_members(artifacts: &Artifacts, swarm: &SwarmFacts) -> Vec<Refusal> {
         .collect()
 }
 
-/// An etcd member that starts with an empty disk under its old name can break the quorum's promises.
-fn moved_etcd(artifacts: &Artifacts, swarm: &SwarmFacts) -> Vec<Refusal> {
-    let host_of_node = |id: &str| swarm.nodes.get(id)?.labels.get(LABEL_HOST).cloned();
+/// An etcd member that starts with an empty disk under its old name can break the quorum's promises. One that etcd itself lists
+/// as new, with a new id and never started, may.
+fn moved_etcd(topology: &Topology, artifacts: &Artifacts, observed: &Observed, swarm: &SwarmFacts) -> Vec<Refusal> {
+    let listed = |service: &Service| {
+        let url = topology.etcd.iter().find(|m| m.name == service.name)?.peer_url();
+        observed.membership.known()?.iter().find(|peer| peer.url == url)
+    };
     let moved = |service: &&Service| {
-        let facts = swarm.services.get(service.name.as_str())?;
-        let host = host_of_node(&facts.task_node)?;
-        (host != service.host.as_str()).then_some((service.name.clone(), host))
+        let host = host_of(swarm.services.get(service.name.as_str())?, swarm)?;
+        let has_moved = host != service.host.as_str() && listed(service).is_none_or(|peer| !peer.name.is_empty());
+        has_moved.then(|| (service.name.clone(), host, service.host.clone()))
     };
     let etcd = artifacts.services.iter().filter(|s| s.kind == Kind::Etcd);
     let mut found: Vec<_> = etcd
         .clone()
         .filter_map(|s| moved(&s))
-        .map(|(name, host)| {
+        .map(|(name, host, new)| {
             Refusal::new(
                 name.to_string(),
                 format!("has its data on {host}"),
-                format!("leave it there: [etcd] hosts must name {host} in its place"),
+                format!("leave it there: [etcd] hosts must name {host} in its place; if {host} is lost for good: `pgclusterctl host replace {host} {new}`"),
             )
         })
         .collect();
@@ -437,6 +439,13 @@ fn moved_etcd(artifacts: &Artifacts, swarm: &SwarmFacts) -> Vec<Refusal> {
         found.push(Refusal::new("[etcd] hosts", why, "restore the list of hosts that the store was made with"));
     }
     found
+}
+
+/// The host that a service is pinned to, by its own definition, or where that cannot be read by where its task is.
+fn host_of(facts: &ServiceFacts, swarm: &SwarmFacts) -> Option<String> {
+    let pin = format!("node.labels.{LABEL_HOST} == ");
+    let pinned = facts.fragment.lines().find_map(|line| line.trim().trim_start_matches("- ").strip_prefix(&pin));
+    pinned.map(str::to_owned).or_else(|| swarm.nodes.get(&facts.task_node)?.labels.get(LABEL_HOST).cloned())
 }
 
 /// Once etcd was deployed, a plan without its answer would be a guess about who leads.

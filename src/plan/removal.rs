@@ -269,6 +269,7 @@ mod tests {
     fn whole() -> Remains {
         let (topology, _) = fixture::healthy();
         let node = |(index, member): (usize, Member)| CitusNode {
+            id: 30 + i32::try_from(index).expect("few"),
             group: GROUP,
             name: member.name.to_string(),
             port: 5432,

@@ -9,7 +9,7 @@ use tower::service_fn;
 
 use super::container::Container;
 use super::relay;
-use crate::observe::model::EtcdFacts;
+use crate::observe::model::{EtcdFacts, EtcdPeer};
 
 /// etcd's client port.
 const PORT: u16 = 2379;
@@ -138,6 +138,24 @@ impl Etcd {
         Ok(())
     }
 
+    /// Who belongs to the store, started or not. The read before it makes this member catch up with the quorum: its own list may
+    /// be older, and etcd's client asks for no more than that.
+    pub async fn members(&self) -> Result<Vec<EtcdPeer>, EtcdError> {
+        self.get("/health").await?;
+        let answer = self.client.clone().member_list().await.map_err(|e| self.said(e))?;
+        Ok(answer.members().iter().map(peer).collect())
+    }
+
+    /// Takes a member out of the store for good: its disk is of no use to it any more.
+    pub async fn remove_member(&self, id: u64) -> Result<(), EtcdError> {
+        self.client.clone().member_remove(id).await.map(drop).map_err(|e| self.said(e))
+    }
+
+    /// Adds a member that others will reach at this URL. It counts for the quorum from now on, and starts with an empty disk.
+    pub async fn add_member(&self, url: &str) -> Result<(), EtcdError> {
+        self.client.clone().member_add([url], None).await.map(drop).map_err(|e| self.said(e))
+    }
+
     fn said(&self, source: etcd_client::Error) -> EtcdError {
         EtcdError::Etcd { member: self.member.clone(), source }
     }
@@ -147,6 +165,10 @@ impl Etcd {
 /// alarms by their own call needs a quorum.
 fn alarms(complaints: &[String]) -> Vec<String> {
     complaints.iter().filter_map(|text| text.split_once("alarm:")).map(|(_, name)| name.trim().to_owned()).collect()
+}
+
+fn peer(member: &etcd_client::Member) -> EtcdPeer {
+    EtcdPeer { id: member.id(), name: member.name().to_owned(), url: member.peer_urls().first().cloned().unwrap_or_default() }
 }
 
 fn entry(kv: &etcd_client::KeyValue) -> Entry {

@@ -3,6 +3,7 @@
 //! Called by the engine's runner alone; whether a step had the effect it should is judged by conditions, not here.
 
 pub mod deploy;
+pub mod etcd;
 pub mod handover;
 pub mod metadata;
 pub mod objects;
@@ -108,6 +109,10 @@ pub async fn apply(action: &Action, world: World<'_>) -> Result<(), StepError> {
         Action::SwarmInit { host } => swarm::init(world, host).await,
         Action::SwarmJoin { host } => swarm::join(world, host).await,
         Action::SwarmPromote { host } => swarm::promote(world, host).await,
+        Action::SwarmForget { node, .. } => swarm::forget(world, node).await,
+        Action::EtcdRemove { id, .. } => etcd::remove(world, *id).await,
+        Action::EtcdAdd { member } => etcd::add(world, member).await,
+        Action::EtcdSeed { member, host } => etcd::seed(world, member, host).await,
         Action::LabelNode { host } => swarm::label(world, host).await,
         Action::CreateNetwork { name, subnet } => objects::create_network(world, name, subnet).await,
         Action::CreateSecret { name } => objects::create_secret(world, name).await,

@@ -112,12 +112,25 @@ pub async fn configs(world: World<'_>, _consent: &Consent) -> Result<usize, Step
 pub async fn volumes(world: World<'_>, _consent: &Consent) -> Result<usize, StepError> {
     let mut deleted = 0;
     for link in world.fleet.links() {
-        for volume in volumes_of(world, link).await? {
-            self::volume(link, &volume.name).await?;
-            deleted += 1;
-        }
+        deleted += volumes_on(world, link).await?;
     }
     Ok(deleted)
+}
+
+/// Removes what a host that has left the Swarm still has: containers, and the data volumes unless they are kept. Returns how many
+/// volumes were deleted.
+pub async fn host(world: World<'_>, link: &Link, volumes: bool, _consent: &Consent) -> Result<usize, StepError> {
+    let left = containers(world, link).await?;
+    try_join_all(left.iter().map(|container| stop_and_remove(link, container))).await?;
+    if volumes { volumes_on(world, link).await } else { Ok(0) }
+}
+
+async fn volumes_on(world: World<'_>, link: &Link) -> Result<usize, StepError> {
+    let found = volumes_of(world, link).await?;
+    for volume in &found {
+        self::volume(link, &volume.name).await?;
+    }
+    Ok(found.len())
 }
 
 /// Deletes the cluster's passwords.

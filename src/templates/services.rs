@@ -153,7 +153,7 @@ fn guard<'t>(topology: &'t Topology, name: MemberName, etcd: &'t EtcdMember) -> 
 }
 
 fn etcd<'t>(topology: &'t Topology, member: &'t EtcdMember) -> Draft<'t> {
-    let peers: Vec<String> = topology.etcd.iter().map(|m| format!("{0}=http://{0}:2380", m.name)).collect();
+    let peers: Vec<String> = topology.etcd.iter().map(|m| format!("{}={}", m.name, m.peer_url())).collect();
     Draft {
         name: member.name.clone(),
         kind: Kind::Etcd,

@@ -1,10 +1,11 @@
 //! Edits of `topology.toml` that keep its comments, its order and whatever else is in it. Pure: text in, text out.
 //!
-//! Called by `scale`, which shows the difference, asks, and writes the file. Names and places of members follow from the file as
+//! Called by `scale` and `host`, which show the difference, ask, and write the file. Names and places of members follow from the file as
 //! a whole, so each edit is resolved before it is returned, and one that would move or rename anything but what it is about is
 //! refused ([`EditError::Moves`]): a wrong line here would be a plan that destroys data.
 
 mod groups;
+pub mod host;
 #[cfg(test)]
 mod tests;
 

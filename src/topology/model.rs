@@ -123,6 +123,13 @@ pub struct EtcdMember {
     pub host: HostName,
 }
 
+impl EtcdMember {
+    /// Where the other members reach it: by its name, wherever it runs.
+    pub fn peer_url(&self) -> String {
+        format!("http://{}:2380", self.name)
+    }
+}
+
 /// A Patroni group: the coordinators or one shard group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {

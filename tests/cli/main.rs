@@ -92,6 +92,8 @@ fn usage_errors_exit_2_and_say_what_to_write() {
         "forward worker-1-1 99999",
         "scale in --shard 0",
         "scale add-shard --rebalance --no-rebalance",
+        "host replace host1",
+        "host replace host1 Host_4",
     ];
     let runs: Vec<String> = wrong.iter().map(|arguments| place.run(arguments).exits(2).to_string()).collect();
     assert_snapshot!(runs.join("\n"));
@@ -125,6 +127,7 @@ fn a_missing_topology_exits_3() {
         "forward worker-1-1 5432",
         "scale add-shard",
         "scale in --shard 1",
+        "host replace host1 host4 --address 10.0.0.14",
     ];
     let lacking = |run: &Run| {
         run.code == Some(3)
@@ -201,6 +204,28 @@ fn rendering_twice_gives_the_same_files() {
     let one = place.files("one");
     assert!(one.len() > 10, "only {} files", one.len());
     assert_eq!(one, place.files("two"));
+}
+
+/// What is wrong with the order itself is said before any host is asked, and the file stays as it is.
+#[test]
+fn a_host_that_cannot_take_the_place_is_refused() {
+    let place = Place::new();
+    place.run("new --hosts db1=10.0.0.10,db2=10.0.0.11,db3=10.0.0.12").exits(0);
+    let read = || std::fs::read_to_string(place.work().join("topology.toml")).expect("was written");
+    let before = read();
+    let wrong = [
+        ("host replace db7 db4 --address 10.0.0.14", 2),
+        ("host replace db1 db4", 2),
+        ("host replace db1 db2", 6),
+        ("host replace db1 db4 --address 10.0.0.12", 2),
+        ("host replace db1 db4 --address 10.0.1.14", 6),
+        ("host replace db1 db4 --address 224.0.0.1", 6),
+        ("host remove db7", 2),
+        ("host remove db1", 6),
+    ];
+    let runs: Vec<String> = wrong.iter().map(|(arguments, code)| place.run(arguments).exits(*code).to_string()).collect();
+    assert_snapshot!(runs.join("\n"));
+    assert_eq!(read(), before);
 }
 
 /// Nothing listens there: every command says which host, and what to look at.

@@ -5,6 +5,7 @@
 
 mod client;
 mod harness;
+mod hosts;
 mod loss;
 mod metadata;
 mod pause;
@@ -125,6 +126,7 @@ fn scenario(shards: u32) {
         step("a member of the host that came back takes over", || lead_from(&lab, &lost));
     }
     step("drills", || drills(&lab));
+    step("a lost host is replaced, the operator is killed", || hosts::replace_a_lost_one(&lab, &runtime, &write));
     step("down keeps the data, up finds it again", || {
         lab.ctl(&["down", "--yes"]).ok();
         lab.ctl(&["up", "--yes"]).ok();

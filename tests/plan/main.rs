@@ -1,6 +1,8 @@
 //! The planner against a simulated cluster: whatever the cluster's state, carrying a plan out leads to an empty plan, and
 //! on the way no living group ever has two members down by our hand.
 
+mod replace;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -74,6 +76,7 @@ fn prepared(topology: &Topology) -> Observed {
         hosts: hosts.collect(),
         swarm: Probe::Known(swarm),
         etcd: BTreeMap::new(),
+        membership: Probe::fail("etcd", "not deployed"),
         patroni: Probe::fail("etcd", "not deployed"),
         leaders: BTreeMap::new(),
         citus: Probe::Known(CitusFacts::default()),

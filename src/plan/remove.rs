@@ -1,0 +1,169 @@
+//! A host that is alive leaves the cluster: whether it can, and what comes before `up` moves its members. Pure.
+//!
+//! Only members that have a host in the new topology, and whose group has other members, may leave it: they are copied from their
+//! leaders. What holds the quorum does not move this way.
+
+use std::collections::BTreeMap;
+
+use super::action::{Action, Condition, Plan};
+use super::condition::missing;
+use super::planner::{HAND_OVER, Refusal, group_conditions};
+use crate::observe::model::{Observed, Probe};
+use crate::templates::Artifacts;
+use crate::topology::Topology;
+use crate::topology::ids::HostName;
+use crate::topology::model::{Group, Member};
+
+/// Hosts with which a majority of managers survives no loss.
+const TWO: usize = 2;
+
+/// A removal as it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Removal<'a> {
+    /// The cluster with the host.
+    pub before: &'a Topology,
+    /// What that renders to.
+    pub artifacts: &'a Artifacts,
+    /// The cluster without it.
+    pub after: &'a Topology,
+    /// What was seen of the cluster with the host.
+    pub observed: &'a Observed,
+    /// The host that goes.
+    pub host: &'a HostName,
+    /// What it carries, each with its next host, where it has one.
+    pub services: &'a BTreeMap<String, Option<HostName>>,
+}
+
+impl Removal<'_> {
+    /// Everything that forbids it, at once.
+    pub fn refusals(&self) -> Vec<Refusal> {
+        let refusal =
+            |what: &str, why: String, instead: &str| Refusal { what: what.to_owned(), why, instead: instead.to_owned() };
+        let mut found = Vec::new();
+        if self.after.hosts.len() == TWO {
+            let why = "would leave two hosts: the Swarm's managers have no majority without either of them".to_owned();
+            found.push(refusal(
+                self.host.as_str(),
+                why,
+                "add a host first, or put another in its place: `pgclusterctl host replace`",
+            ));
+        }
+        for member in self.before.etcd.iter().filter(|m| m.host == *self.host) {
+            let instead = "etcd's members are exchanged, not moved: power the host off, then `pgclusterctl host replace`";
+            found.push(refusal(member.name.as_str(), format!("is a member of etcd on {}", self.host), instead));
+        }
+        for (group, member) in self.leaving() {
+            let name = member.name.as_str();
+            if group.members.len() == 1 {
+                let why = format!("is the only member of {}: its data is nowhere else", group.id);
+                found.push(refusal(name, why, "give the group a second member first, or take the whole group out"));
+            } else if self.services.get(name).is_none_or(Option::is_none) {
+                let why = format!("has no other place: {} would have one member less", group.id);
+                found.push(refusal(name, why, "name another host for it in the topology, or put another in the host's place"));
+            }
+            // What Citus has registered is not looked at here; `up` waits for it.
+            let mut needed = group_conditions(self.before, group);
+            needed.retain(|condition| !matches!(condition, Condition::Registered { .. }));
+            let reasons = missing(&needed, self.before, self.artifacts, self.observed);
+            if !reasons.is_empty() {
+                let instead = "wait until it is whole, or bring it there: `pgclusterctl health`";
+                found.push(refusal(&group.id.to_string(), reasons.join("; "), instead));
+            }
+        }
+        found
+    }
+
+    /// Leaders go to other hosts first, one group after another.
+    pub fn plan(&self) -> Plan {
+        let mut plan = Plan::default();
+        for (group, member) in self.leaving().filter(|(group, member)| self.leader(group) == Some(member.name.as_str())) {
+            let ready = vec![Condition::Candidate { group: group.id }];
+            plan.push(format!("{}: a standby is ready", group.id), Vec::new(), ready);
+            let switch = Action::Switchover { group: group.id, from: member.name.clone() };
+            plan.push(format!("{}: {HAND_OVER}", group.id), vec![switch], group_conditions(self.before, group));
+        }
+        plan
+    }
+
+    /// The cluster as `up` will find it: nobody leads from there.
+    pub fn expected(&self) -> Observed {
+        let mut after = self.observed.clone();
+        after.hosts.remove(self.host);
+        let Probe::Known(states) = &mut after.patroni else { return after };
+        for (group, member) in self.leaving() {
+            let Some(state) = states.get_mut(&group.id).filter(|state| state.leader == member.name.as_str()) else { continue };
+            let other = group.members.iter().find(|m| m.name != member.name);
+            state.leader = other.map_or_else(String::new, |m| m.name.to_string());
+        }
+        after
+    }
+
+    /// Its members, with their groups.
+    fn leaving(&self) -> impl Iterator<Item = (&Group, &Member)> {
+        let here = |group| {
+            let group: &Group = group;
+            group.members.iter().find(|m| m.host == *self.host).map(|member| (group, member))
+        };
+        self.before.groups.iter().filter_map(here)
+    }
+
+    fn leader(&self, group: &Group) -> Option<&str> {
+        self.observed.patroni.known()?.get(&group.id).map(|state| state.leader.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::fixture;
+    use crate::templates;
+    use crate::topology::edit::host::left;
+
+    /// The healthy cluster of the fixture with a fourth host, which carries the second member of group 3, or its first.
+    fn world(first: bool) -> (Topology, Topology, Observed) {
+        let (after, mut observed) = fixture::healthy();
+        let mut before = after.clone();
+        let mut fourth = before.hosts[0].clone();
+        fourth.name = HostName::new("host4").expect("a name");
+        observed.hosts.insert(fourth.name.clone(), observed.hosts[&before.hosts[0].name].clone());
+        before.groups[3].members[usize::from(!first)].host = fourth.name.clone();
+        before.hosts.push(fourth);
+        (before, after, observed)
+    }
+
+    fn said(before: &Topology, after: &Topology, observed: &Observed) -> (Vec<String>, Vec<String>) {
+        let host = HostName::new("host4").expect("a name");
+        let artifacts = templates::render(before).expect("renders");
+        let services = left(before, after, &host).expect("nothing else changes");
+        let removal = Removal { before, artifacts: &artifacts, after, observed, host: &host, services: &services };
+        let refused = removal.refusals().iter().map(ToString::to_string).collect();
+        (refused, removal.plan().actions().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_leader_is_handed_over_first() {
+        let (before, after, observed) = world(false);
+        assert_eq!(said(&before, &after, &observed), (Vec::new(), Vec::new()));
+        let (before, after, observed) = world(true);
+        let (refused, done) = said(&before, &after, &observed);
+        assert!(refused.is_empty(), "{refused:?}");
+        assert_eq!(done, ["switch shard-3 over, away from worker-3-1"]);
+    }
+
+    #[test]
+    fn what_would_lose_data_or_quorum_is_refused() {
+        let (mut before, after, mut observed) = world(true);
+        fixture::group(&mut observed, 3).members.remove("worker-3-2");
+        let (refused, _) = said(&before, &after, &observed);
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        before.etcd.push(crate::topology::model::EtcdMember {
+            name: crate::topology::MemberName::new("etcd-4").expect("a name"),
+            host: HostName::new("host4").expect("a name"),
+        });
+        let mut small = after.clone();
+        small.hosts.pop();
+        let (refused, _) = said(&before, &small, &observed);
+        assert!(refused[0].starts_with("host4: would leave two hosts"), "{refused:?}");
+        assert!(refused[1].starts_with("etcd-4: is a member of etcd on host4"), "{refused:?}");
+    }
+}
