@@ -85,6 +85,13 @@ impl Removal<'_> {
         plan
     }
 
+    /// What holds when every service that had another host to go to runs there: its task is made of its new definition.
+    pub fn arrived(&self, after: &Artifacts) -> Vec<Condition> {
+        let moved = self.services.iter().filter(|(_, to)| to.is_some());
+        let services = moved.filter_map(|(name, _)| after.service(name));
+        services.map(|s| Condition::Deployed { service: s.name.clone(), hash: s.hash.clone() }).collect()
+    }
+
     /// The cluster as `up` will find it: nobody leads from there.
     pub fn expected(&self) -> Observed {
         let mut after = self.observed.clone();

@@ -23,6 +23,7 @@ use crate::plan::diff::{differences, of_file};
 use crate::plan::remove::Removal;
 use crate::plan::{self, Plan, PlanReport, Refused};
 use crate::quantity::whole_millis;
+use crate::remote::sql;
 use crate::steps::{swarm, teardown};
 use crate::topology::edit::host;
 use crate::topology::{self, HostName, TopologyError};
@@ -104,7 +105,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let limits = Limits { wave: args.timeout, interrupt: &context.interrupt, lock: Some(&lock) };
     let moved = async {
         runner::run(&prepare, with.world(), &events, limits).await?;
-        up::converge(&without, &events, limits).await
+        up::converge(&without, &events, limits).await?;
+        // `up` has nothing to plan for a service that an interrupted run has just deployed.
+        let mut arrived = Plan::default();
+        arrived.push(format!("nothing runs on {}", args.host), Vec::new(), removal.arrived(&without.artifacts));
+        runner::run(&arrived, without.world(), &events, limits).await?;
+        copied(&without, &services, limits.wave).await
     };
     let moved = moved.await;
     drop(events);
@@ -126,6 +132,32 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         took_ms: whole_millis(started.elapsed()),
     })?;
     Ok(Exit::Ok)
+}
+
+/// Waits until each member says itself, on its next host, that it follows its leader. Its key in etcd may still be that of its
+/// former life, and with the host goes the copy there.
+async fn copied(without: &Session, services: &BTreeMap<String, Option<HostName>>, limit: Duration) -> Result<(), CommandError> {
+    /// Between two looks.
+    const LOOK: Duration = Duration::from_secs(1);
+    const SQL: &str = "select exists (select from pg_stat_wal_receiver where status = 'streaming')";
+    let started = Instant::now();
+    for member in services.keys().filter(|name| without.topology.member(name).is_some()) {
+        loop {
+            let look = async {
+                let container = without.fleet.member(&without.topology, member).await.map_err(|e| e.to_string())?;
+                let client = sql::connect(&container).await.map_err(|e| e.to_string())?;
+                let row = client.query_one(SQL, &[]).await.map_err(|e| e.to_string())?;
+                if row.get(0) { Ok(()) } else { Err("does not follow its leader".to_owned()) }
+            };
+            let Err(why) = look.await else { break };
+            if started.elapsed() >= limit {
+                let error = CommandError::new(Exit::Partial, format!("{member} is not copied yet: {why}"));
+                return Err(error.hint("run the same command again: nothing was deleted, and it goes on from what is there"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    Ok(())
 }
 
 /// Nothing of the cluster needs the host any more. Returns how many volumes were deleted.
