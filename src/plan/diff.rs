@@ -40,11 +40,6 @@ pub fn differences(plan: &Plan, artifacts: &Artifacts, observed: &Observed) -> V
     found
 }
 
-/// What an order changes in a file of the operator's.
-pub fn of_file(name: &str, old: &str, new: &str) -> Option<Difference> {
-    unified(name, old, new)
-}
-
 /// A service's own definition, and each file that it mounts under another hash than before.
 fn of_service(name: &str, artifacts: &Artifacts, swarm: &SwarmFacts) -> Vec<Difference> {
     let (Some(service), Some(facts)) = (artifacts.service(name), swarm.services.get(name)) else { return Vec::new() };

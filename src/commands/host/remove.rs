@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::write;
 use crate::commands::session::Session;
 use crate::commands::up;
 use crate::consent::Consent;
@@ -19,12 +18,12 @@ use crate::error::{CommandError, Exit};
 use crate::images;
 use crate::observe::Scope;
 use crate::output::{Report, Ui, run, table};
-use crate::plan::diff::{differences, of_file};
+use crate::plan::diff::{differences, unified};
 use crate::plan::remove::Removal;
 use crate::plan::{self, Plan, PlanReport, Refused};
 use crate::quantity::whole_millis;
 use crate::remote::sql;
-use crate::steps::{swarm, teardown};
+use crate::steps::{swarm, teardown, topology_file};
 use crate::topology::edit::host;
 use crate::topology::{self, HostName, TopologyError};
 
@@ -80,7 +79,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let prepare = removal.plan();
     let expected = removal.expected();
     let deploy = plan::plan(&without.topology, &without.artifacts, &expected).map_err(Refused)?;
-    let file = of_file(&path.display().to_string(), &loaded.text, &edited);
+    let file = unified(&path.display().to_string(), &loaded.text, &edited);
     let proposal = PlanReport {
         schema_version: 1,
         cluster: with.topology.name.to_string(),
@@ -120,7 +119,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         Ok(()) => leave(&with, &without, args, &consent).await,
         Err(error) => Err(error),
     };
-    let left = left.and_then(|volumes| write(path, &loaded.text, &edited).map(|()| volumes));
+    let left = left.and_then(|volumes| Ok(topology_file::replace(path, &loaded.text, &edited).map(|()| volumes)?));
     lock.release().await;
     let volumes = left?;
     context.ui.result(&RemoveReport {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::write;
 use crate::commands::session::Session;
 use crate::commands::up;
 use crate::context::Context;
@@ -19,13 +18,13 @@ use crate::images;
 use crate::observe::model::{EtcdDisk, Observed};
 use crate::observe::{Probe, Scope};
 use crate::output::{Report, Ui, run, table};
-use crate::plan::diff::{Difference, differences, of_file};
+use crate::plan::diff::{Difference, differences, unified};
 use crate::plan::preflight::{self, Outcome};
 use crate::plan::replace::Replacement;
 use crate::plan::{self, Plan, PlanReport, Refused};
 use crate::quantity::whole_millis;
 use crate::remote::ssh::{Ssh, SshError, SshOptions, SshTarget};
-use crate::steps;
+use crate::steps::{self, topology_file};
 use crate::topology::edit::host::{self, NewHost};
 use crate::topology::{self, HostName, Topology, TopologyError};
 
@@ -97,7 +96,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let _guard = context.interrupt.guard();
     // Carried before anything is changed: it takes longest, and without images nothing else is of use.
     carry(context, &session).await?;
-    write(&context.topology_path, &edit.text, &edit.edited)?;
+    topology_file::replace(&context.topology_path, &edit.text, &edit.edited)?;
     let manager = session.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &session.topology.name, "host replace", |text| context.ui.note(text)).await?;
     let (events, receiver) = Events::channel();
@@ -188,7 +187,7 @@ fn proposal(
 ) -> Result<PlanReport, CommandError> {
     let expected = replacement.expected();
     let deploy = plan::plan(&session.topology, &session.artifacts, &expected).map_err(Refused)?;
-    let file = of_file(&context.topology_path.display().to_string(), &edit.text, &edit.edited);
+    let file = unified(&context.topology_path.display().to_string(), &edit.text, &edit.edited);
     // That a service has another host now is said by its action; its own definition would say it once more.
     let moved = |difference: &Difference| edit.services.iter().any(|s| difference.what == format!("service {s}"));
     let others = differences(&deploy, &session.artifacts, &expected).into_iter().filter(|d| !moved(d));
