@@ -107,7 +107,7 @@ async fn lasting(context: &Context, session: &Session) -> Result<Repairs, Comman
 }
 
 async fn look(session: &Session) -> Result<Repairs, CommandError> {
-    let observed = session.observe(Scope { patroni: true, citus: true, ..Scope::default() }).await;
+    let observed = session.observe(Scope { patroni: true, citus: true, citus_copies: true, ..Scope::default() }).await;
     repairs(&Look { topology: &session.topology, observed: &observed }).map_err(|reason| {
         let error = CommandError::new(Exit::Refused, format!("Citus' metadata is not touched now: {reason}"));
         error.hint("wait until `pgclusterctl status` shows a leader of every group, and run this again")

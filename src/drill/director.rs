@@ -79,7 +79,7 @@ impl Director<'_> {
     }
 
     pub(super) async fn observe(&self) -> Observed {
-        observe(self.topology, &self.fleet, Scope { guards: false, ..Scope::all() }).await
+        observe(self.topology, &self.fleet, Scope { guards: false, citus_copies: false, ..Scope::all() }).await
     }
 
     /// Takes the cluster's lock.

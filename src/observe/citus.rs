@@ -42,7 +42,7 @@ pub(super) async fn collect(
     match state.map(|s| s.leader.as_str()).filter(|leader| !leader.is_empty()) {
         Some(leader) => {
             let look = within("pg_dist_node", lines.patience.sql, look(lines, leader));
-            let (mut facts, copies) = tokio::join!(look, copies(lines, patroni));
+            let (mut facts, copies) = tokio::join!(look, copies(lines, scope, patroni));
             if let Probe::Known(facts) = &mut facts {
                 facts.copies = copies;
             }
@@ -69,7 +69,14 @@ async fn look(lines: &Lines<'_>, leader: &str) -> Result<CitusFacts, String> {
 }
 
 /// Each shard group's leader has a copy; its standbys have the leader's.
-async fn copies(lines: &Lines<'_>, patroni: &Probe<BTreeMap<GroupId, GroupState>>) -> BTreeMap<GroupId, Probe<Vec<CitusNode>>> {
+async fn copies(
+    lines: &Lines<'_>,
+    scope: Scope,
+    patroni: &Probe<BTreeMap<GroupId, GroupState>>,
+) -> BTreeMap<GroupId, Probe<Vec<CitusNode>>> {
+    if !scope.citus_copies {
+        return BTreeMap::new();
+    }
     let groups = lines.topology.groups.iter().map(|group| group.id).filter(|id| !id.is_coordinator());
     let looks = groups.map(|group| async move {
         let target = format!("pg_dist_node of {group}");

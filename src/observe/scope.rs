@@ -19,8 +19,10 @@ pub struct Scope {
     pub patroni: bool,
     /// SQL on each group's leader.
     pub leaders: bool,
-    /// pg_dist_node.
+    /// pg_dist_node of the coordinators.
     pub citus: bool,
+    /// With it, what the shard groups' leaders have of pg_dist_node.
+    pub citus_copies: bool,
     /// HAProxy's view.
     pub proxies: bool,
     /// What guards say of their watch.
@@ -39,6 +41,7 @@ impl Scope {
             patroni: true,
             leaders: true,
             citus: true,
+            citus_copies: true,
             proxies: true,
             guards: true,
         }

@@ -1,6 +1,6 @@
 //! Vector search: tables with an HNSW index on every shard, and what searches of them cost.
 //!
-//! [`schema`], [`data`], [`explain`] and [`report`] decide, pure; [`table`] makes a table on the coordinators' leader; [`bench`]
+//! [`schema`], [`data`], [`explain`] and [`report`] decide, pure; [`table`] makes a table on the coordinators' leader; [`mod@bench`]
 //! connects as clients do and measures. `vector init` and `vector bench` call them. Nothing here touches a table of the
 //! application's but the one that `vector init` was asked for.
 
