@@ -424,6 +424,6 @@ pub struct ProxyFacts {
     pub holds_vip: bool,
     /// Servers by backend: backend -> server -> `UP`, `DOWN`, `MAINT`, …
     pub backends: BTreeMap<String, BTreeMap<String, String>>,
-    /// Sessions now on the frontends.
+    /// Clients' sessions now, of writes and of reads.
     pub sessions: u64,
 }

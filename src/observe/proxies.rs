@@ -58,6 +58,10 @@ async fn look(lines: &Lines<'_>, name: &str) -> Result<ProxyFacts, String> {
 /// `leader-<member>`.
 const LEADER_FOR_READS: &str = "leader_for_reads";
 const STANDBYS: &str = "standbys";
+/// Frontends of `haproxy.cfg.tera` that clients connect to.
+const CLIENTS: [&str; 2] = ["writes", "reads"];
+/// Status of a server without checks.
+const UNCHECKED: &str = "no check";
 
 /// `show stat` is CSV whose first line names the columns (HAProxy management guide, section 9.1).
 fn read(text: &str) -> Result<ProxyFacts, String> {
@@ -71,8 +75,10 @@ fn read(text: &str) -> Result<ProxyFacts, String> {
         let fields: Vec<_> = line.split(',').collect();
         let field = |index: usize| fields.get(index).copied().unwrap_or_default();
         match field(server) {
-            "FRONTEND" => facts.sessions += field(sessions).parse::<u64>().unwrap_or_default(),
-            "BACKEND" => {}
+            "FRONTEND" if CLIENTS.contains(&field(proxy)) => facts.sessions += field(sessions).parse::<u64>().unwrap_or_default(),
+            "FRONTEND" | "BACKEND" => {}
+            // This proxy itself, once more: says nothing about anybody.
+            _ if field(status) == UNCHECKED => {}
             name => {
                 let backend = if field(proxy) == LEADER_FOR_READS { STANDBYS } else { field(proxy) };
                 let servers = facts.backends.entry(backend.to_owned()).or_default();
@@ -89,11 +95,12 @@ mod tests {
 
     #[test]
     fn statistics_are_read_by_column_name() {
-        let text = "# pxname,svname,qcur,scur,status,\nwrites,FRONTEND,,3,OPEN,\nleader,coordinator-1,0,1,UP,\nleader,coordinator-2,0,0,DOWN,\nleader,BACKEND,0,1,UP,\n\n";
+        let text = "# pxname,svname,qcur,scur,status,\nwrites,FRONTEND,,3,OPEN,\nleader,FRONTEND,,2,OPEN,\nleader_tls,leader,0,2,no check,\nleader,coordinator-1,0,1,UP,\nleader,coordinator-2,0,0,DOWN,\nleader,BACKEND,0,1,UP,\n\n";
         let facts = read(text).expect("readable");
         assert_eq!(facts.sessions, 3);
         assert_eq!(facts.backends["leader"]["coordinator-1"], "UP");
         assert_eq!(facts.backends["leader"].len(), 2);
+        assert!(!facts.backends.contains_key("leader_tls"), "nothing is known of it");
         assert!(read("Unknown command\n").is_err());
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::network::{NEAR, PATIENCE, Patience};
 use super::{RenderError, engine, services};
 use crate::topology::model::Proxy;
-use crate::topology::timing::{SERVER_CHECK, ServerCheck};
+use crate::topology::timing::{LEADER_ROUTE, LeaderRoute, SERVER_CHECK, ServerCheck};
 use crate::topology::units::show_duration;
 use crate::topology::{GroupId, Topology};
 
@@ -21,6 +21,7 @@ struct View<'a> {
     client: PatienceView,
     server: PatienceView,
     check: CheckView,
+    leader: LeaderView,
     postgres_uid: u32,
     read_lag: u64,
     read_lag_text: String,
@@ -73,6 +74,24 @@ impl From<ServerCheck> for CheckView {
     }
 }
 
+/// In HAProxy's notation.
+#[derive(Serialize)]
+struct LeaderView {
+    patience: String,
+    connect: String,
+    handshake: String,
+}
+
+impl From<LeaderRoute> for LeaderView {
+    fn from(route: LeaderRoute) -> Self {
+        Self {
+            patience: show_duration(route.patience),
+            connect: show_duration(route.connect),
+            handshake: show_duration(route.handshake),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Pooler {
     name: String,
@@ -88,6 +107,7 @@ pub(super) fn render(topology: &Topology, proxy: &Proxy) -> Result<String, Rende
         client: PATIENCE.into(),
         server: NEAR.into(),
         check: SERVER_CHECK.into(),
+        leader: LEADER_ROUTE.into(),
         postgres_uid: services::POSTGRES_UID,
         read_lag: READ_LAG,
         read_lag_text: format!("{} MiB", READ_LAG >> 20),
@@ -100,9 +120,10 @@ pub(super) fn render(topology: &Topology, proxy: &Proxy) -> Result<String, Rende
     engine::render("haproxy.cfg.tera", &view)
 }
 
-/// Clients of the pooler, as many server connections of the pooler at worst, as many readers, and room for checks and pages.
+/// Clients of the pooler, server connections of the pooler (as many at worst, twice, as TLS begins in a connection of its own), as
+/// many readers, and room for checks and pages.
 pub(super) fn max_connections(topology: &Topology) -> u32 {
-    topology.pooler.max_client_conn.saturating_mul(3).saturating_add(100)
+    topology.pooler.max_client_conn.saturating_mul(4).saturating_add(100)
 }
 
 /// This host's pooler first, the others as backups in the order of the topology.

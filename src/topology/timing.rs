@@ -52,9 +52,27 @@ pub const SERVER_CHECK: ServerCheck = ServerCheck {
 
 /// PgBouncer's pause after a login at the server that failed (`server_login_retry`; the default of 15 s outlasts a failover).
 pub const POOLER_LOGIN_RETRY: Duration = Duration::from_millis(200);
-/// How long PgBouncer waits for a connection to the server (`server_connect_timeout`). One that was begun just before a leader was
-/// lost is answered by nobody, and all clients of the pool wait for it; a login takes milliseconds between hosts that are near.
-pub const POOLER_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How HAProxy leads the pooler's connections to the leader.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaderRoute {
+    /// How long a connection waits while there is no leader. Ends after the wait itself (`images/proxy/leader.lua`, 2 s), which HAProxy
+    /// would break off with an alert otherwise.
+    pub patience: Duration,
+    /// How long TCP may take. The kernel of a living host answers within a round trip, however busy its PostgreSQL is.
+    pub connect: Duration,
+    /// How long all of it may take, with the TLS handshake at the end.
+    pub handshake: Duration,
+}
+
+pub const LEADER_ROUTE: LeaderRoute = LeaderRoute {
+    patience: Duration::from_millis(2_500),
+    connect: Duration::from_millis(250),
+    handshake: Duration::from_millis(3_500),
+};
+
+/// How long PgBouncer waits for a connection to the server (`server_connect_timeout`): longer than HAProxy, which waits for a leader
+/// meanwhile. A connection that HAProxy loses is answered by nobody, and all clients of the pool wait for it.
+pub const POOLER_CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often PgBouncer looks after its pools while nothing else happens (pgbouncer, `janitor.c`: three times per second).
 pub const POOLER_ROUND: Duration = Duration::from_millis(333);
 
