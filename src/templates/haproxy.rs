@@ -80,6 +80,7 @@ struct LeaderView {
     patience: String,
     connect: String,
     handshake: String,
+    retries: u32,
 }
 
 impl From<LeaderRoute> for LeaderView {
@@ -88,6 +89,7 @@ impl From<LeaderRoute> for LeaderView {
             patience: show_duration(route.patience),
             connect: show_duration(route.connect),
             handshake: show_duration(route.handshake),
+            retries: route.retries,
         }
     }
 }

@@ -62,12 +62,15 @@ pub struct LeaderRoute {
     pub connect: Duration,
     /// How long all of it may take, with the TLS handshake at the end.
     pub handshake: Duration,
+    /// How often all of it begins anew; the pooler's patience ends sooner.
+    pub retries: u32,
 }
 
 pub const LEADER_ROUTE: LeaderRoute = LeaderRoute {
     patience: Duration::from_millis(2_500),
-    connect: Duration::from_millis(250),
+    connect: Duration::from_millis(200),
     handshake: Duration::from_millis(3_500),
+    retries: 12,
 };
 
 /// How long PgBouncer waits for a connection to the server (`server_connect_timeout`): longer than HAProxy, which waits for a leader
