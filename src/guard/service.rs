@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::containers::{Containers, Died};
 use super::error::GuardError;
 use super::metrics::{self, Metrics};
-use super::placement::{self, Placement};
+use super::placement::{self, Placement, Tenure};
 use super::store::{Revocation, Store, StoreError};
 use super::watch::{Leader, Sample, Verdict, Watch};
 use crate::output::log_line;
@@ -271,13 +271,15 @@ async fn listen(containers: Containers, metrics: Metrics, died: mpsc::Sender<Die
 
 async fn place(store: Store, containers: Containers, metrics: Metrics, latest: channel::Receiver<Option<Sample>>) {
     let mut stuck = false;
+    let mut tenure = Tenure::default();
     loop {
         sleep(PLACEMENT).await;
         let Some(sample) = latest.borrow().clone() else { continue };
         if store.now().saturating_sub(sample.answered) > FRESH {
             continue;
         }
-        let found = timeout(PLACEMENT, placement::keep_apart(&store, &containers, &sample)).await;
+        let Some(leader) = tenure.established(&sample) else { continue };
+        let found = timeout(PLACEMENT, placement::keep_apart(&store, &containers, leader)).await;
         match found {
             Ok(Ok(Placement::Moved { to, beside })) => {
                 metrics.counts().moves += 1;
