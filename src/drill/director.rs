@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::cast::{self, Casting};
-use super::final_read::FinalRead;
 use super::journal::{self, Epoch};
 use super::notes::{self, Notes};
 use super::outage::{leaders, outages};
@@ -38,8 +37,6 @@ const CALM: Duration = Duration::from_secs(2);
 const SERVED: Duration = Duration::from_secs(90);
 /// Writing after all is whole, so that what follows the last gap is proved too.
 const AFTER: Duration = Duration::from_secs(1);
-/// How long servers may refuse to be read after all was whole: a restart and a rewind.
-const READ_BACK: Duration = Duration::from_secs(60);
 /// Pause between two looks at the clients.
 const LOOK: Duration = Duration::from_millis(50);
 /// Pause between two looks at the whole cluster, which cost its hosts some work: nobody looks while clients are turned away.
@@ -140,7 +137,8 @@ impl Director<'_> {
         let redundancy_restored = self.recover(&workload, injected, &mut notes).await?;
         let took = clock.now();
         let history = workload.finish().await?;
-        let (observed, read) = self.read_back(accounts).await?;
+        let observed = self.observe().await;
+        let read = finale::read(self.world(), &observed, accounts).await?;
         self.leftovers(&observed, &mut notes).await?;
         notes.events.extend(journal::collect(self.world(), epoch).await);
         notes.reasons.extend(notes::wrongly_promoted(&notes.events, &notes.barred));
@@ -204,19 +202,6 @@ impl Director<'_> {
         self.wants_service(workload, notes.clock.now(), notes).await?;
         tokio::time::sleep(AFTER).await;
         Ok(restored)
-    }
-
-    /// What the servers hold, and what was seen of them just before. A member whose key in etcd is a round old looks whole and may restart once more, to be rewound: then
-    /// all are read again.
-    async fn read_back(&self, accounts: usize) -> Result<(Observed, FinalRead), DrillError> {
-        let started = Instant::now();
-        loop {
-            let observed = self.observe().await;
-            match finale::read(self.world(), &observed, accounts).await {
-                Err(DrillError::Sql(_)) if started.elapsed() < READ_BACK => tokio::time::sleep(WHOLE_LOOK).await,
-                read => return Ok((observed, read?)),
-            }
-        }
     }
 
     /// Waits until every client has written after `since`; notes when that takes too long.

@@ -11,7 +11,7 @@ use super::event::{Event, Events, Unmet};
 use super::lock::Lock;
 use crate::context::Interrupt;
 use crate::error::{Exit, Failure};
-use crate::observe::{Observed, Scope};
+use crate::observe::{Leaders, Observed, Scope, observe};
 use crate::plan::condition::unmet;
 use crate::plan::{Action, Condition, Plan, Wave};
 use crate::steps::{self, StepError, World};
@@ -117,14 +117,12 @@ pub async fn wait(
     stopped: impl Fn() -> Result<(), RunError>,
 ) -> Result<(), RunError> {
     let started = Instant::now();
-    let scope = Scope::of_conditions(conditions);
     loop {
         stopped()?;
         if conditions.is_empty() {
             return Ok(());
         }
-        let observed = crate::observe::observe(world.topology, world.fleet, scope).await;
-        let missing = missing(conditions, world, &observed);
+        let missing = look(conditions, world).await;
         events.send(Event::Waiting { unmet: missing.clone() });
         if missing.is_empty() {
             return Ok(());
@@ -136,6 +134,20 @@ pub async fn wait(
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// What does not hold. Leaders are asked about their members only once the keys in etcd look well, and after all else was seen:
+/// that is a command in a container of each group, and what holds before a member has come back says nothing after it.
+pub async fn look(conditions: &[Condition], world: World<'_>) -> Vec<Unmet> {
+    let scope = Scope { leaders: Leaders::None, ..Scope::of_conditions(conditions) };
+    let by_keys = missing(conditions, world, &observe(world.topology, world.fleet, scope).await);
+    let is_member = |condition: &&Condition| matches!(condition, Condition::Member { .. });
+    let members: Vec<_> = conditions.iter().filter(is_member).cloned().collect();
+    if !by_keys.is_empty() || members.is_empty() {
+        return by_keys;
+    }
+    let scope = Scope::of_conditions(&members);
+    missing(&members, world, &observe(world.topology, world.fleet, scope).await)
 }
 
 impl Limits<'_> {

@@ -14,12 +14,12 @@ pub use error::FailoverError;
 use probe::Measurement;
 
 use crate::consent::Consent;
+use crate::engine::runner::look;
 use crate::observe::model::GroupState;
 use crate::observe::{Probe, Scope, observe};
 use crate::output::{Step, Ui};
 use crate::plan::Condition;
 use crate::plan::candidate::{Candidate, Occasion, choose};
-use crate::plan::condition::missing;
 use crate::plan::planner::group_conditions;
 use crate::quantity::whole_millis;
 use crate::steps::World;
@@ -158,10 +158,8 @@ pub async fn carry_out(
 
 async fn wait(world: World<'_>, group: &Group, conditions: &[Condition], limit: Duration) -> Result<(), FailoverError> {
     let started = Instant::now();
-    let scope = Scope::of_conditions(conditions);
     loop {
-        let observed = observe(world.topology, world.fleet, scope).await;
-        let missing = missing(conditions, world.topology, world.artifacts, &observed);
+        let missing: Vec<_> = look(conditions, world).await.into_iter().map(|unmet| unmet.why).collect();
         if missing.is_empty() {
             return Ok(());
         }

@@ -140,6 +140,7 @@ fn promote(topology: &Topology, observed: &mut Observed, old: &Group) {
     let rest: Vec<String> = state.members.keys().filter(|m| *m != heir.name.as_str()).cloned().collect();
     let facts = leader(observed, old.id.0);
     facts.member = heir.name.clone();
+    facts.timeline = 2;
     facts.standbys = rest.iter().map(|name| (name.clone(), standby_facts(Replication::Sync))).collect();
     if topology.citus.is_some() {
         node(observed, old.id.0).name = heir.name.to_string();
@@ -341,6 +342,7 @@ fn leader_facts(group: &Group) -> LeaderFacts {
         prepared: Vec::new(),
         database_bytes: 42 << 20,
         synchronous_standby_names: String::new(),
+        timeline: 1,
     }
 }
 

@@ -23,7 +23,9 @@ const OVERVIEW: &str = "select pg_is_in_recovery(),
     current_setting('max_connections')::int4,
     coalesce((select extract(epoch from max(clock_timestamp() - xact_start)) * 1000 from pg_stat_activity
               where backend_type = 'client backend' and pid <> pg_backend_pid()), 0)::int8,
-    current_setting('synchronous_standby_names')";
+    current_setting('synchronous_standby_names'),
+    case when pg_is_in_recovery() then 0
+         else ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int8 end";
 
 /// Asks the file system for every file: last, and not waited for when there are many.
 const SIZE: &str = "select coalesce(sum(pg_database_size(oid)), 0)::int8 from pg_database";
@@ -46,10 +48,8 @@ pub(super) async fn collect(
     scope: Scope,
     patroni: &Probe<BTreeMap<GroupId, GroupState>>,
 ) -> BTreeMap<GroupId, Probe<LeaderFacts>> {
-    if !scope.leaders {
-        return BTreeMap::new();
-    }
-    let looks = lines.topology.groups.iter().map(|group| async move {
+    let asked = lines.topology.groups.iter().filter(|group| scope.leaders.include(group.id));
+    let looks = asked.map(|group| async move {
         let target = format!("{} (SQL)", group.id);
         let state = patroni.known().and_then(|groups| groups.get(&group.id));
         let leader = state.map(|s| s.leader.as_str()).unwrap_or_default();
@@ -89,6 +89,7 @@ async fn look(lines: &Lines<'_>, group: GroupId, member: &MemberName) -> Result<
         prepared: prepared.iter().map(|row| (row.get(0), unsigned(row.get(1)))).collect(),
         database_bytes: unsigned(size),
         synchronous_standby_names: overview.get(4),
+        timeline: unsigned(overview.get(5)),
     })
 }
 

@@ -23,7 +23,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use model::{Observed, Probe, ProbeError};
-pub use scope::Scope;
+pub use scope::{Leaders, Scope};
 
 use lines::Lines;
 

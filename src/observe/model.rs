@@ -78,7 +78,7 @@ pub struct Observed {
     pub membership: Probe<Vec<EtcdPeer>>,
     /// Patroni's keys of each group, from etcd with a quorum read.
     pub patroni: Probe<BTreeMap<GroupId, GroupState>>,
-    /// What the leader of each group said in SQL.
+    /// What the leader of each group said in SQL; groups whose leader was not asked are not in it.
     pub leaders: BTreeMap<GroupId, Probe<LeaderFacts>>,
     /// pg_dist_node and shard counts from the coordinator leader; empty and known in clusters without Citus.
     pub citus: Probe<CitusFacts>,
@@ -292,7 +292,8 @@ pub struct GroupState {
     pub history_len: u64,
 }
 
-/// A member's own key.
+/// A member's own key: what Patroni wrote there in its last round, or longer ago when the container was restarted since. Whether a
+/// standby is really there, its leader knows: [`LeaderFacts::standbys`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct MemberState {
     /// `primary`, `replica`, `sync_standby`… as Patroni writes it.
@@ -337,6 +338,8 @@ pub struct LeaderFacts {
     pub database_bytes: u64,
     /// synchronous_standby_names as PostgreSQL has it.
     pub synchronous_standby_names: String,
+    /// The timeline it writes to; 0 in recovery.
+    pub timeline: u64,
 }
 
 /// A row of pg_stat_replication.

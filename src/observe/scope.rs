@@ -1,6 +1,38 @@
 //! How much to look at: a look at everything costs a dozen commands in containers, waiting needs far less.
 
 use crate::plan::Condition;
+use crate::topology::ids::GroupId;
+
+/// Whose leaders are asked in SQL.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Leaders {
+    /// Nobody's.
+    #[default]
+    None,
+    /// That of one group.
+    Of(GroupId),
+    /// Every group's.
+    All,
+}
+
+impl Leaders {
+    /// Whether this group's leader is asked.
+    pub fn include(self, group: GroupId) -> bool {
+        match self {
+            Self::None => false,
+            Self::Of(one) => one == group,
+            Self::All => true,
+        }
+    }
+
+    fn and(self, group: GroupId) -> Self {
+        match self {
+            Self::None => Self::Of(group),
+            Self::Of(one) if one == group => self,
+            Self::Of(_) | Self::All => Self::All,
+        }
+    }
+}
 
 /// Which parts of a cluster are looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,8 +49,8 @@ pub struct Scope {
     pub membership: bool,
     /// Patroni's keys.
     pub patroni: bool,
-    /// SQL on each group's leader.
-    pub leaders: bool,
+    /// SQL on groups' leaders.
+    pub leaders: Leaders,
     /// pg_dist_node of the coordinators.
     pub citus: bool,
     /// With it, what the shard groups' leaders have of pg_dist_node.
@@ -39,7 +71,7 @@ impl Scope {
             etcd: true,
             membership: false,
             patroni: true,
-            leaders: true,
+            leaders: Leaders::All,
             citus: true,
             citus_copies: true,
             proxies: true,
@@ -65,10 +97,13 @@ impl Scope {
                 Condition::EtcdMember { .. } => scope.etcd = true,
                 Condition::Leader { .. }
                 | Condition::Initialized { .. }
-                | Condition::Member { .. }
                 | Condition::Synchronous { .. }
                 | Condition::Candidate { .. }
                 | Condition::Dynamic { .. } => scope.patroni = true,
+                Condition::Member { group, .. } => {
+                    scope.patroni = true;
+                    scope.leaders = scope.leaders.and(*group);
+                }
                 Condition::Registered { .. } => {
                     scope.patroni = true;
                     scope.citus = true;
@@ -79,5 +114,22 @@ impl Scope {
             }
         }
         scope
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::ids::MemberName;
+
+    #[test]
+    fn only_leaders_of_groups_whose_members_are_judged_are_asked() {
+        let member =
+            |group| Condition::Member { member: MemberName::new("worker-1-1").expect("a name"), group: GroupId(group) };
+        let leaders = |conditions: &[Condition]| Scope::of_conditions(conditions).leaders;
+        assert_eq!(leaders(&[Condition::Leader { group: GroupId(1) }]), Leaders::None);
+        assert_eq!(leaders(&[member(1), member(1)]), Leaders::Of(GroupId(1)));
+        assert_eq!(leaders(&[member(1), member(2), member(1)]), Leaders::All);
+        assert!(Leaders::Of(GroupId(1)).include(GroupId(1)) && !Leaders::Of(GroupId(1)).include(GroupId(2)));
     }
 }

@@ -9,7 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::lines::Lines;
 use super::model::{EtcdFacts, EtcdPeer, GroupState, Probe};
 use super::patroni::{self, Key};
-use super::{Scope, not_asked, within};
+use super::{Leaders, Scope, not_asked, within};
 use crate::error::one_line;
 use crate::remote::etcd::Etcd;
 use crate::topology::ids::{GroupId, MemberName};
@@ -28,7 +28,7 @@ pub(super) async fn members(lines: &Lines<'_>, scope: Scope) -> BTreeMap<MemberN
 /// All members are asked, the first answer counts: any member passes a read on to the leader, and one that is cut off says
 /// nothing.
 pub(super) async fn patroni(lines: &Lines<'_>, scope: Scope) -> Probe<BTreeMap<GroupId, GroupState>> {
-    if !(scope.patroni || scope.leaders || scope.citus) {
+    if !(scope.patroni || scope.leaders != Leaders::None || scope.citus) {
         return not_asked("etcd");
     }
     first(lines.topology.etcd.iter().map(|m| keys(lines, &m.name)).collect()).await

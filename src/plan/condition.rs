@@ -74,21 +74,38 @@ fn is_primary(role: &str) -> bool {
     matches!(role, "primary" | "master")
 }
 
+/// A member's key in etcd is what it was in Patroni's last round, or before its container was restarted. So where the group's
+/// leader was asked, both have to say that the member is well: a leader loses a standby's connection the moment it stops.
 fn member_state(member: &MemberName, group: GroupId, observed: &Observed) -> Option<String> {
     let state = match group_state(group, observed) {
         Ok(state) => state,
         Err(why) => return Some(why),
     };
     let name = member.as_str();
+    let told = match observed.leaders.get(&group) {
+        Some(Probe::Known(facts)) => Some(facts),
+        // Who leads is told by the keys, and where that is nobody, they say more.
+        Some(Probe::Failed(error)) => return leader(group, observed).err().or_else(|| Some(error.to_string())),
+        None => None,
+    };
     if state.leader == name {
-        return leader(group, observed).err();
+        let demoted = || told.filter(|facts| facts.in_recovery).map(|_| format!("{member} leads, but is in recovery"));
+        return leader(group, observed).err().or_else(demoted);
     }
     let Some(own) = state.members.get(name) else { return Some(format!("{member} has not joined")) };
-    let timeline = state.members.get(&state.leader).map_or(0, |leader| leader.timeline);
     if own.state != "streaming" {
         return Some(format!("{member} is {}", if own.state.is_empty() { "silent" } else { &own.state }));
     }
-    (own.timeline != timeline).then(|| format!("{member} is on timeline {}, not {timeline}", own.timeline))
+    let key = || state.members.get(&state.leader).map_or(0, |leader| leader.timeline);
+    let timeline = told.map_or_else(key, |facts| facts.timeline);
+    if own.timeline != timeline {
+        return Some(format!("{member} is on timeline {}, not {timeline}", own.timeline));
+    }
+    match told?.standbys.get(name).map(|standby| standby.state.as_str()) {
+        Some("streaming") => None,
+        Some(other) => Some(format!("{member} is in {other}")),
+        None => Some(format!("{} has no connection from {member}", state.leader)),
+    }
 }
 
 fn synchronous(group: GroupId, observed: &Observed) -> Option<String> {
@@ -174,5 +191,55 @@ fn vip(topology: &Topology, observed: &Observed) -> Option<String> {
         1 => None,
         0 => Some(format!("no proxy host carries {vip}")),
         n => Some(format!("{n} proxy hosts carry {vip}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::planner::group_conditions;
+    use super::*;
+    use crate::health::fixture;
+    use crate::templates;
+
+    /// What shard group 1 of the healthy cluster lacks after a change.
+    fn lacking(change: impl Fn(&mut Observed)) -> Vec<String> {
+        let (topology, mut observed) = fixture::healthy();
+        change(&mut observed);
+        let conditions = group_conditions(&topology, topology.group(GroupId(1)).expect("a group"));
+        missing(&conditions, &topology, &templates::render(&topology).expect("renders"), &observed)
+    }
+
+    #[test]
+    fn a_key_of_a_former_life_makes_no_member() {
+        // Killed a moment ago, and started again by Swarm in a few seconds: its key still says that it streams.
+        let killed = |o: &mut Observed| drop(fixture::leader(o, 1).standbys.remove("worker-1-2"));
+        assert_eq!(lacking(killed), ["worker-1-1 has no connection from worker-1-2"]);
+        let copied = |o: &mut Observed| fixture::standby(o, 1, "worker-1-2").state = "catchup".into();
+        assert_eq!(lacking(copied), ["worker-1-2 is in catchup"]);
+        // The keys of both are from before the leader's promotion.
+        let promoted = |o: &mut Observed| fixture::leader(o, 1).timeline = 2;
+        assert_eq!(lacking(promoted), ["worker-1-2 is on timeline 1, not 2"]);
+    }
+
+    #[test]
+    fn a_leader_that_says_nothing_vouches_for_nobody() {
+        let silent = lacking(|o| fixture::silence_leader(o, 1));
+        assert_eq!(silent.len(), 2, "{silent:?}");
+        assert!(silent.iter().all(|why| why == "worker-1-1 (SQL): connection timed out after 1 s"), "{silent:?}");
+        let demoted = lacking(|o| fixture::leader(o, 1).in_recovery = true);
+        assert_eq!(demoted, ["worker-1-1 leads, but is in recovery"]);
+    }
+
+    #[test]
+    fn keys_have_to_agree_and_are_enough_where_nobody_asked_the_leader() {
+        let unasked = |o: &mut Observed| drop(o.leaders.remove(&GroupId(1)));
+        assert!(lacking(|_| {}).is_empty() && lacking(unasked).is_empty());
+        let starting = |o: &mut Observed| fixture::state(o, 1, "worker-1-2").state = "starting".into();
+        assert_eq!(lacking(starting), ["worker-1-2 is starting"]);
+        let strayed = |o: &mut Observed| {
+            unasked(o);
+            fixture::state(o, 1, "worker-1-2").timeline = 4;
+        };
+        assert_eq!(lacking(strayed), ["worker-1-2 is on timeline 4, not 1"]);
     }
 }

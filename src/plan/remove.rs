@@ -85,11 +85,14 @@ impl Removal<'_> {
         plan
     }
 
-    /// What holds when every service that had another host to go to runs there: its task is made of its new definition.
+    /// What holds when every service that had another host to go to runs there: its task is made of its new definition, and a
+    /// member of a group has been copied.
     pub fn arrived(&self, after: &Artifacts) -> Vec<Condition> {
         let moved = self.services.iter().filter(|(_, to)| to.is_some());
         let services = moved.filter_map(|(name, _)| after.service(name));
-        services.map(|s| Condition::Deployed { service: s.name.clone(), hash: s.hash.clone() }).collect()
+        let deployed = services.map(|s| Condition::Deployed { service: s.name.clone(), hash: s.hash.clone() });
+        let members = self.leaving().map(|(group, m)| Condition::Member { member: m.name.clone(), group: group.id });
+        deployed.chain(members).collect()
     }
 
     /// The cluster as `up` will find it: nobody leads from there.
@@ -124,6 +127,7 @@ mod tests {
     use super::*;
     use crate::health::fixture;
     use crate::templates;
+    use crate::topology::GroupId;
     use crate::topology::edit::host::left;
 
     /// The healthy cluster of the fixture with a fourth host, which carries the second member of group 3, or its first.
@@ -136,6 +140,25 @@ mod tests {
         before.groups[3].members[usize::from(!first)].host = fourth.name.clone();
         before.hosts.push(fourth);
         (before, after, observed)
+    }
+
+    #[test]
+    fn a_member_has_arrived_when_it_follows_its_leader_from_there() {
+        let (before, after, observed) = world(false);
+        let (host, artifacts) = (HostName::new("host4").expect("a name"), templates::render(&after).expect("renders"));
+        let services = left(&before, &after, &host).expect("nothing else changes");
+        let removal = Removal {
+            before: &before,
+            artifacts: &artifacts,
+            after: &after,
+            observed: &observed,
+            host: &host,
+            services: &services,
+        };
+        let (member, group) = (fixture::member("worker-3-2"), GroupId(3));
+        let hash = artifacts.service("worker-3-2").expect("it is rendered").hash.clone();
+        let expected = [Condition::Deployed { service: member.clone(), hash }, Condition::Member { member, group }];
+        assert_eq!(removal.arrived(&artifacts), expected);
     }
 
     fn said(before: &Topology, after: &Topology, observed: &Observed) -> (Vec<String>, Vec<String>) {

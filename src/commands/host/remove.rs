@@ -16,13 +16,12 @@ use crate::engine::runner::{self, Limits};
 use crate::engine::{Events, Lock};
 use crate::error::{CommandError, Exit};
 use crate::images;
-use crate::observe::Scope;
+use crate::observe::{Leaders, Scope};
 use crate::output::{Report, Ui, run, table};
 use crate::plan::diff::{differences, unified};
 use crate::plan::remove::Removal;
 use crate::plan::{self, Plan, PlanReport, Refused};
 use crate::quantity::whole_millis;
-use crate::remote::sql;
 use crate::steps::{swarm, teardown, topology_file};
 use crate::topology::edit::host;
 use crate::topology::{self, HostName, TopologyError};
@@ -63,7 +62,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     with.fleet.require_all()?;
     let without = Session::of(context, after).await?;
     without.fleet.require_all()?;
-    let observed = with.observe(Scope::plan()).await;
+    // Copies go with the host: the others have to be there now, not only in what Patroni wrote last.
+    let observed = with.observe(Scope { leaders: Leaders::All, ..Scope::plan() }).await;
     let removal = Removal {
         before: &with.topology,
         artifacts: &with.artifacts,
@@ -108,8 +108,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         // `up` has nothing to plan for a service that an interrupted run has just deployed.
         let mut arrived = Plan::default();
         arrived.push(format!("nothing runs on {}", args.host), Vec::new(), removal.arrived(&without.artifacts));
-        runner::run(&arrived, without.world(), &events, limits).await?;
-        copied(&without, &services, limits.wave).await
+        Ok(runner::run(&arrived, without.world(), &events, limits).await?)
     };
     let moved = moved.await;
     drop(events);
@@ -131,32 +130,6 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         took_ms: whole_millis(started.elapsed()),
     })?;
     Ok(Exit::Ok)
-}
-
-/// Waits until each member says itself, on its next host, that it follows its leader. Its key in etcd may still be that of its
-/// former life, and with the host goes the copy there.
-async fn copied(without: &Session, services: &BTreeMap<String, Option<HostName>>, limit: Duration) -> Result<(), CommandError> {
-    /// Between two looks.
-    const LOOK: Duration = Duration::from_secs(1);
-    const SQL: &str = "select exists (select from pg_stat_wal_receiver where status = 'streaming')";
-    let started = Instant::now();
-    for member in services.keys().filter(|name| without.topology.member(name).is_some()) {
-        loop {
-            let look = async {
-                let container = without.fleet.member(&without.topology, member).await.map_err(|e| e.to_string())?;
-                let client = sql::connect(&container).await.map_err(|e| e.to_string())?;
-                let row = client.query_one(SQL, &[]).await.map_err(|e| e.to_string())?;
-                if row.get(0) { Ok(()) } else { Err("does not follow its leader".to_owned()) }
-            };
-            let Err(why) = look.await else { break };
-            if started.elapsed() >= limit {
-                let error = CommandError::new(Exit::Partial, format!("{member} is not copied yet: {why}"));
-                return Err(error.hint("run the same command again: nothing was deleted, and it goes on from what is there"));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-    Ok(())
 }
 
 /// Nothing of the cluster needs the host any more. Returns how many volumes were deleted.

@@ -5,7 +5,7 @@ mod take_out;
 
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::observe::{Probe, Scope, traces};
+use crate::observe::{Leaders, Probe, Scope, traces};
 use crate::plan::Refused;
 use crate::plan::planner::Refusal;
 use crate::plan::removal::{Burden, Remains};
@@ -39,7 +39,7 @@ fn text(context: &Context) -> Result<String, CommandError> {
 
 /// What is looked at besides what a plan of `up` needs.
 fn scope() -> Scope {
-    Scope { citus: true, ..Scope::plan() }
+    Scope { citus: true, leaders: Leaders::All, ..Scope::plan() }
 }
 
 /// What of a group is where, judged by the session's topology; refused when anything of it cannot be seen.

@@ -220,6 +220,10 @@ fn member_row(look: &Look<'_>, group: &Group, member: &Member) -> MemberRow {
         return MemberRow { state: "absent".into(), reason: lost.unwrap_or_else(|| why_absent(look, name)), ..row };
     };
     row.state = own.state.clone();
+    if let ("streaming", Ok(facts)) = (own.state.as_str(), look.leader(group)) {
+        // Its key is from Patroni's last round, or from before a restart; the leader knows of connections there are now.
+        row.state = facts.standbys.get(name).map_or_else(|| "not streaming".into(), |standby| standby.state.clone());
+    }
     row.reason = lost.unwrap_or_default();
     row.timeline = Some(own.timeline).filter(|t| *t != 0);
     row.pending_restart = Some(own.pending_restart);

@@ -53,6 +53,16 @@ fn degraded_by_a_standby_that_is_away() {
 }
 
 #[test]
+fn a_standby_whose_key_is_of_its_former_life() {
+    let (topology, mut observed) = fixture::healthy();
+    fixture::leader(&mut observed, 2).standbys.clear();
+    let text = show(&StatusReport::new(&topology, &observed, 0));
+    let of_it: Vec<_> = text.lines().filter(|line| line.contains("worker-2-2")).collect();
+    assert!(of_it.iter().any(|line| line.ends_with("not streaming")), "{text}");
+    assert!(of_it[0].contains("no standby streams"), "{text}");
+}
+
+#[test]
 fn a_host_lost() {
     let (topology, mut observed) = fixture::healthy();
     fixture::lose_host(&topology, &mut observed, "host3");
