@@ -54,14 +54,14 @@ impl Report for Change {
     fn text(&self, _ui: &Ui) -> String {
         let from = if self.from.is_empty() { "nobody" } else { &self.from };
         let outage = table::millis(self.outage_ms);
-        let cost = match self.held_back_ms {
+        let cost = match self.held_back() {
             Some(held) => {
                 let turned_away = match self.transactions_ended {
                     0 => "none was turned away".to_owned(),
                     1 => "one transaction that was in the way was ended".to_owned(),
                     ended => format!("{ended} transactions that were in the way were ended"),
                 };
-                format!("clients were held back for {}, {turned_away}", table::millis(held))
+                format!("{held}, {turned_away}")
             }
             None => format!("no leader took writes for {outage}"),
         };

@@ -239,7 +239,7 @@ impl Director<'_> {
     async fn ordered(&self, group: GroupId, notes: &mut Notes) -> Result<(), DrillError> {
         notes.harm(format!("switchover of {group} is ordered"));
         let change = self.switch(group, None).await?;
-        let held = change.held_back_ms.map_or(String::new(), |ms| format!(", clients were held back for {ms} ms"));
+        let held = change.held_back().map_or(String::new(), |held| format!(", {held}"));
         notes.tell(format!("{} leads {group}{held}", change.to));
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::output::{Step, Ui};
 use crate::plan::Condition;
 use crate::plan::candidate::{Candidate, Occasion, choose};
 use crate::plan::planner::group_conditions;
-use crate::quantity::whole_millis;
+use crate::quantity::{millis, whole_millis};
 use crate::steps::World;
 use crate::steps::handover::{self, Patience, hand_over};
 use crate::topology::GroupId;
@@ -56,12 +56,27 @@ pub struct Change {
     /// From the last moment the old leader took writes to the first the new one did, in milliseconds; from the request when
     /// the old leader could not be asked any more.
     pub outage_ms: u64,
-    /// How long poolers held clients back, in milliseconds; `null` when they did not.
+    /// How long poolers held clients back at most, over all attempts, in milliseconds; `null` when they did not.
     pub held_back_ms: Option<u64>,
+    /// How long in the last attempt, in which the leader changed.
+    pub held_back_last_ms: Option<u64>,
+    /// How often they held clients back: more than once where transactions did not end, or Patroni was not ready.
+    pub pauses: usize,
     /// Transactions of clients that were ended because they were in the way for too long.
     pub transactions_ended: usize,
     /// From the request until all members of the group were in order again, in milliseconds.
     pub took_ms: u64,
+}
+
+impl Change {
+    /// What clients noticed of it, where poolers held them back: every pause counts, also those in vain.
+    pub fn held_back(&self) -> Option<String> {
+        let (most, last) = (millis(self.held_back_ms?), millis(self.held_back_last_ms?));
+        Some(match self.pauses {
+            0 | 1 => format!("clients were held back for {most}"),
+            often => format!("clients were held back {often} times, for {most} at most and {last} when the leader changed"),
+        })
+    }
 }
 
 /// A group's state in etcd.
@@ -129,7 +144,7 @@ pub async fn carry_out(
     wait(world, group, &until_led, LEADER).await?;
     let outage = match measurement {
         Some(measurement) => measurement.finish(requested).await,
-        None => held.map(|held| held.time).unwrap_or_default(),
+        None => held.map(|held| held.last).unwrap_or_default(),
     };
     wait(world, group, &group_conditions(world.topology, group), WHOLE).await?;
     let observed = observe(world.topology, world.fleet, Scope::of_conditions(&until_led)).await;
@@ -150,7 +165,9 @@ pub async fn carry_out(
         to: after.leader,
         synchronous: candidate.synchronous,
         outage_ms: whole_millis(outage),
-        held_back_ms: held.map(|held| whole_millis(held.time)),
+        held_back_ms: held.map(|held| whole_millis(held.longest)),
+        held_back_last_ms: held.map(|held| whole_millis(held.last)),
+        pauses: held.map_or(0, |held| held.pauses),
         transactions_ended: held.map_or(0, |held| held.ended),
         took_ms: whole_millis(requested.elapsed()),
     })
@@ -167,5 +184,33 @@ async fn wait(world: World<'_>, group: &Group, conditions: &[Condition], limit: 
             return Err(FailoverError::Unfinished { group: group.id.to_string(), after: limit, missing });
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_in_vain_are_told() {
+        let change = |pauses, longest| Change {
+            schema_version: 1,
+            kind: "switchover",
+            group: "coordinator".into(),
+            from: "coordinator-1".into(),
+            to: "coordinator-2".into(),
+            timeline: 2,
+            synchronous: true,
+            outage_ms: 900,
+            held_back_ms: longest,
+            held_back_last_ms: longest.map(|_| 900),
+            pauses,
+            transactions_ended: 0,
+            took_ms: 9_000,
+        };
+        assert_eq!(change(0, None).held_back(), None);
+        assert_eq!(change(1, Some(900)).held_back().as_deref(), Some("clients were held back for 900 ms"));
+        let words = "clients were held back 3 times, for 2.0 s at most and 900 ms when the leader changed";
+        assert_eq!(change(3, Some(2_040)).held_back().as_deref(), Some(words));
     }
 }

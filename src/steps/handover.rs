@@ -106,13 +106,26 @@ fn list(blockers: &[Blocker]) -> String {
     blockers.iter().map(line).collect()
 }
 
-/// What a planned change cost clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a planned change cost clients. A pause is in vain when transactions do not end, or Patroni finds the change impossible at
+/// that moment; clients wait in it all the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
-    /// How long poolers held them back.
-    pub time: Duration,
+    /// How long poolers held them back at most, in any of the pauses.
+    pub longest: Duration,
+    /// How long in the last one, in which the leader changed.
+    pub last: Duration,
+    /// How often.
+    pub pauses: usize,
     /// Transactions that were ended because they were in the way for too long.
     pub ended: usize,
+}
+
+impl Held {
+    fn count(&mut self, time: Duration) {
+        self.longest = self.longest.max(time);
+        self.last = time;
+        self.pauses += 1;
+    }
 }
 
 /// A planned change, for which clients wait a moment instead of failing. `None` when poolers did not have to hold them back.
@@ -131,21 +144,24 @@ pub async fn planned(
     let new = sql::connect(&world.fleet.member(world.topology, candidate).await?).await?;
     // Only saves time: a leader that cannot finish one is handed over all the same.
     let _ = tokio::time::timeout(CHECKPOINT, old.batch_execute("checkpoint")).await;
-    let (mut tries, mut ended) = (0, 0);
+    let (mut tries, mut held) = (0, Held::default());
     loop {
         tries += 1;
         // Whatever takes time to start is started before anybody waits.
         let routes = poolers::Routes::open(world).await;
         // The leader that is asked acts at once; asked through another member it would find out in its next round.
         let request = patroni::prepare_switchover(&world.fleet.member(world.topology, leader).await?).await?;
-        let hold = pause(world, &old, patience, &mut ended).await?;
+        let hold = pause(world, &old, patience, &mut held).await?;
         let changed = change(request, routes, leader, candidate, &new).await;
         // In every case.
-        let held = hold.resume().await;
+        let resumed = hold.resume().await;
         match changed {
-            Ok(()) => return Ok(Some(Held { time: held?, ended })),
+            Ok(()) => {
+                held.count(resumed?);
+                return Ok(Some(held));
+            }
             Err(error) if tries < TRIES && error.may_pass() => {
-                held?;
+                held.count(resumed?);
                 tokio::time::sleep(AGAIN).await;
             }
             Err(error) => return Err(error),
@@ -189,20 +205,15 @@ async fn writable(client: &Client) -> bool {
     }
 }
 
-/// Pauses all poolers, in as many attempts as patience allows; counts the transactions that it ends.
-async fn pause(
-    world: World<'_>,
-    leader: &Client,
-    patience: Patience,
-    ended: &mut usize,
-) -> Result<poolers::Hold, HandOverError> {
+/// Pauses all poolers, in as many attempts as patience allows; counts those that were in vain, and the transactions that it ends.
+async fn pause(world: World<'_>, leader: &Client, patience: Patience, held: &mut Held) -> Result<poolers::Hold, HandOverError> {
     let started = Instant::now();
     // What is to be ended must have had the time to get old enough.
     let deadline = patience.kill_after.map_or(patience.wait, |age| patience.wait.max(age + 2 * ATTEMPT));
     loop {
         match poolers::pause(world, ATTEMPT).await {
             Ok(hold) => return Ok(hold),
-            Err(PauseError::Busy { .. }) => {}
+            Err(PauseError::Busy { held: time, .. }) => held.count(time),
             Err(error) => return Err(error.into()),
         }
         if world.interrupt.is_asked() {
@@ -215,7 +226,7 @@ async fn pause(
             for blocker in old {
                 // One that has just ended by itself is as good as ended.
                 let done = leader.query_one("select pg_terminate_backend($1)", &[&blocker.pid]).await;
-                *ended += usize::from(done.is_ok_and(|row| row.get(0)));
+                held.ended += usize::from(done.is_ok_and(|row| row.get(0)));
             }
             continue;
         }
@@ -282,4 +293,17 @@ async fn ask(world: World<'_>, asked: &str, leader: &str, candidate: &str, occas
         Occasion::Unplanned { .. } => patroni::failover(&member, candidate).await?,
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_in_vain_count() {
+        let mut held = Held::default();
+        [1_200, 2_050, 900].into_iter().for_each(|ms| held.count(Duration::from_millis(ms)));
+        let [longest, last] = [2_050, 900].map(Duration::from_millis);
+        assert_eq!(held, Held { longest, last, pauses: 3, ended: 0 });
+    }
 }

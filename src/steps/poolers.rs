@@ -43,6 +43,8 @@ pub enum PauseError {
         pooler: String,
         /// The limit.
         limit: Duration,
+        /// How long clients were held back for nothing.
+        held: Duration,
     },
     /// A pooler was not seen to take clients again.
     #[error("{pooler} was told to resume and did not confirm it: {reason}; its watchdog resumes it within {} s", LONGEST.as_secs())]
@@ -89,6 +91,10 @@ pub async fn pause(world: World<'_>, limit: Duration) -> Result<Hold, PauseError
     let hold = Hold { poolers, since };
     match paused.into_iter().find_map(Result::err) {
         None => Ok(hold),
+        Some(PauseError::Busy { pooler, limit, .. }) => {
+            let held = hold.resume().await?;
+            Err(PauseError::Busy { pooler, limit, held })
+        }
         Some(error) => {
             hold.resume().await?;
             Err(error)
@@ -114,7 +120,7 @@ impl Pooler {
                 Ok(())
             }
             Ok(Err(error)) => Err(PauseError::Unreachable { pooler: self.name.clone(), reason: one_line(&error) }),
-            Err(_) => Err(PauseError::Busy { pooler: self.name.clone(), limit }),
+            Err(_) => Err(PauseError::Busy { pooler: self.name.clone(), limit, held: limit }),
         }
     }
 
