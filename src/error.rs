@@ -23,7 +23,7 @@ pub enum Exit {
     Unhealthy = 5,
     /// Refused: unsafe, without consent, or locked by another operator.
     Refused = 6,
-    /// Some of it is done, some is not; run it again.
+    /// Some of it is done, some is not; run it again. Of a drill: not all runs could be carried out, and the others passed.
     Partial = 7,
     /// Interrupted by the operator.
     Interrupted = 130,

@@ -8,12 +8,12 @@ use super::session::Session;
 use crate::cli::Format;
 use crate::context::Context;
 use crate::drill::director::Director;
-use crate::drill::report::{DrillReport, Run, SCHEMA_VERSION, Skipped};
+use crate::drill::report::{DrillReport, NotCarriedOut, Outcome, Run, SCHEMA_VERSION, Skipped};
 use crate::drill::scenario::{self, Scenario};
 use crate::drill::workload::Target;
 use crate::drill::{DrillError, fault, fitness};
 use crate::engine::journal::state_dir;
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, Exit, Failure, one_line};
 use crate::output::drill::{Healed, ScenarioList, html};
 use crate::output::{Step, junit};
 
@@ -190,38 +190,65 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
     };
     director.lock().await?;
     let name = if let [name] = names[..] { name.to_owned() } else { format!("{} scenarios", names.len()) };
-    let report = |runs: Vec<Run>| {
-        DrillReport::new(name.clone(), seed, started_at, versions.clone(), runs).skipping(sieve.skipped.clone())
+    let report = |outcomes: &[Outcome]| {
+        DrillReport::new(name.clone(), seed, started_at, versions.clone(), outcomes.to_vec()).skipping(sieve.skipped.clone())
     };
-    let mut runs: Vec<Run> = Vec::new();
-    let mut ended = None;
-    'all: for number in 1..=args.repeat {
-        for scenario in &scenarios {
-            let step = Step::start(&context.ui, format!("{} ({number} of {})", scenario.name, args.repeat));
-            match director.run(scenario, number).await {
-                Ok(run) => {
-                    step.done(&outcome(&run));
-                    runs.push(run);
-                }
-                Err(error) => {
-                    ended = Some(error);
-                    break 'all;
-                }
-            }
-            // What was proved so far stays, whatever comes.
-            write(&folder, &report(runs.clone()))?;
-        }
-    }
+    // What was proved so far stays, whatever comes.
+    let keep = |outcomes: &[Outcome]| write(&folder, &report(outcomes));
+    let performed = perform(&mut director, &scenarios, args.repeat, keep).await;
     director.unlock().await;
-    let report = report(runs);
+    let (outcomes, ended) = performed?;
     context.ui.note(format!("records and report: {}", folder.display()));
     if let Some(error) = ended {
-        if !report.runs.is_empty() {
-            show(context, &report, args.html.as_ref())?;
+        if !outcomes.is_empty() {
+            show(context, &report(&outcomes), args.html.as_ref())?;
         }
         return Err(error.into());
     }
-    show(context, &report, args.html.as_ref())
+    show(context, &report(&outcomes), args.html.as_ref())
+}
+
+/// Runs every scenario as often as it is wanted. After one that could not be carried out the others follow, when the cluster is fit
+/// for them or becomes so in time. With an error that ended all of it.
+async fn perform(
+    director: &mut Director<'_>,
+    scenarios: &[&Scenario],
+    repeat: u32,
+    keep: impl Fn(&[Outcome]) -> Result<(), CommandError>,
+) -> Result<(Vec<Outcome>, Option<DrillError>), CommandError> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    // Before anything was begun it is a refusal, and no result.
+    if let Err(error) = director.ready().await {
+        return Ok((outcomes, Some(error)));
+    }
+    let mut unfit = None;
+    for (number, scenario) in (1..=repeat).flat_map(|number| scenarios.iter().map(move |scenario| (number, *scenario))) {
+        let ended = |reason: String| Err(NotCarriedOut { scenario: scenario.name.to_owned(), number, reason });
+        if let Some(reason) = &unfit {
+            outcomes.push(ended(format!("not begun: {reason}")));
+            keep(&outcomes)?;
+            continue;
+        }
+        let step = Step::start(director.ui, format!("{} ({number} of {repeat})", scenario.name));
+        match director.run(scenario, number).await {
+            Ok(run) => {
+                step.done(&outcome(&run));
+                outcomes.push(Ok(run));
+            }
+            Err(error) if error.exit() == Exit::Interrupted => return Ok((outcomes, Some(error))),
+            Err(error) => {
+                step.done(&format!("NOT CARRIED OUT: {}", one_line(&error)));
+                error.hints().iter().for_each(|hint| director.ui.note(format!("  hint: {hint}")));
+                outcomes.push(ended(one_line(&error)));
+                match director.ready().await {
+                    Err(error) if error.exit() == Exit::Interrupted => return Ok((outcomes, Some(error))),
+                    fit => unfit = fit.err().map(|error| one_line(&error)),
+                }
+            }
+        }
+        keep(&outcomes)?;
+    }
+    Ok((outcomes, None))
 }
 
 /// A run in one line.
@@ -262,7 +289,12 @@ fn show(context: &Context, report: &DrillReport, page: Option<&PathBuf>) -> Resu
     } else {
         context.ui.result(report)?;
     }
-    Ok(if report.passed { Exit::Ok } else { Exit::Unhealthy })
+    Ok(match (report.passed, report.kept()) {
+        (true, _) => Exit::Ok,
+        // A drill without runs proved nothing.
+        (false, true) if !report.not_carried_out.is_empty() => Exit::Partial,
+        (false, _) => Exit::Unhealthy,
+    })
 }
 
 fn versions(topology: &crate::topology::Topology) -> BTreeMap<String, String> {

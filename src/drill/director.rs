@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::cast::{self, Casting};
+use super::final_read::FinalRead;
+use super::history::History;
 use super::journal::{self, Epoch};
 use super::notes::{self, Notes};
 use super::outage::{leaders, outages};
@@ -16,6 +18,7 @@ use super::{DrillError, checker, fault, finale, fitness, target};
 use crate::consent::Consent;
 use crate::context::Interrupt;
 use crate::engine::Lock;
+use crate::error::{Exit, Failure};
 use crate::lab::{self, LabName};
 use crate::observe::{Observed, Scope, observe};
 use crate::output::Ui;
@@ -73,6 +76,15 @@ pub struct Director<'a> {
     pub lock: Option<Lock>,
 }
 
+/// What is left to judge when a fault is over.
+struct Proof {
+    injected: Duration,
+    redundancy_restored: Option<Duration>,
+    took: Duration,
+    history: History,
+    read: FinalRead,
+}
+
 impl Director<'_> {
     pub(super) fn world(&self) -> World<'_> {
         World { topology: self.topology, artifacts: self.artifacts, fleet: &self.fleet, interrupt: self.interrupt }
@@ -95,6 +107,14 @@ impl Director<'_> {
         if let Some(lock) = self.lock.take() {
             lock.release().await;
         }
+    }
+
+    /// Waits until the next scenario can begin: the drill holds the lock, and the cluster is whole.
+    pub async fn ready(&mut self) -> Result<(), DrillError> {
+        if self.lock.is_none() {
+            self.lock().await?;
+        }
+        self.whole(WHOLE).await?.map_err(|missing| DrillError::Degraded { missing })
     }
 
     /// Runs a scenario once.
@@ -132,14 +152,13 @@ impl Director<'_> {
         if scenario.steady {
             notes.barred.extend(self.topology.groups.iter().flat_map(|g| &g.members).map(|m| m.name.to_string()));
         }
-        self.play(scenario, lab, &workload, &mut notes).await?;
-        let injected = notes.injected.unwrap_or_else(|| clock.now());
-        let redundancy_restored = self.recover(&workload, injected, &mut notes).await?;
-        let took = clock.now();
-        let history = workload.finish().await?;
-        let observed = self.observe().await;
-        let read = finale::read(self.world(), &observed, accounts).await?;
-        self.leftovers(&observed, &mut notes).await?;
+        let Proof { injected, redundancy_restored, took, history, read } =
+            match self.prove(scenario, lab, workload, accounts, &mut notes).await {
+                Err(error) if notes.injected.is_some() && error.exit() != Exit::Interrupted => {
+                    return Err(DrillError::Unproved(Box::new(error)));
+                }
+                proved => proved?,
+            };
         notes.events.extend(journal::collect(self.world(), epoch).await);
         notes.reasons.extend(notes::wrongly_promoted(&notes.events, &notes.barred));
         let promise = self.promises(scenario);
@@ -164,6 +183,26 @@ impl Director<'_> {
             ..Run::default()
         };
         Ok(run.judged())
+    }
+
+    /// Does what the scenario says, and reads what came of it.
+    async fn prove(
+        &mut self,
+        scenario: &Scenario,
+        lab: Option<&LabName>,
+        workload: Workload,
+        accounts: usize,
+        notes: &mut Notes,
+    ) -> Result<Proof, DrillError> {
+        self.play(scenario, lab, &workload, notes).await?;
+        let injected = notes.injected.unwrap_or_else(|| notes.clock.now());
+        let redundancy_restored = self.recover(&workload, injected, notes).await?;
+        let took = notes.clock.now();
+        let history = workload.finish().await?;
+        let observed = self.observe().await;
+        let read = finale::read(self.world(), &observed, accounts).await?;
+        self.leftovers(&observed, notes).await?;
+        Ok(Proof { injected, redundancy_restored, took, history, read })
     }
 
     /// The clients of a run, with their tables made anew.

@@ -73,6 +73,9 @@ pub enum DrillError {
         /// Why it was not.
         reason: String,
     },
+    /// Something went wrong after the fault was made: what came of it is not known.
+    #[error("the fault was made, but what came of it could not be proved")]
+    Unproved(#[source] Box<DrillError>),
     /// Ctrl-C: what was broken is healed.
     #[error("interrupted; what was broken is healed")]
     Interrupted,
@@ -123,7 +126,7 @@ impl Failure for DrillError {
             Self::Interrupted => Exit::Interrupted,
             Self::Unfit { .. } => Exit::Usage,
             Self::Degraded { .. } | Self::Pending | Self::NoLab { .. } | Self::NoNetem { .. } => Exit::Refused,
-            Self::NoTarget { .. } | Self::Fault { .. } => Exit::Unhealthy,
+            Self::NoTarget { .. } | Self::Fault { .. } | Self::Unproved(_) => Exit::Unhealthy,
             Self::File { .. } => Exit::Internal,
             Self::Docker { .. } | Self::Ssh(_) | Self::Fleet(_) | Self::Etcd(_) | Self::Sql(_) => Exit::Unreachable,
             Self::Lock(error) => error.exit(),
@@ -149,6 +152,7 @@ impl Failure for DrillError {
                 ]
             }
             Self::Unfit { .. } => vec!["`pgclusterctl drill list` shows what each scenario needs".into()],
+            Self::Unproved(error) => error.hints(),
             Self::Lock(error) => error.hints(),
             Self::Workload(error) => error.hints(),
             Self::Failover(error) => error.hints(),

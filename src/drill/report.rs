@@ -139,8 +139,11 @@ fn late(what: &str, took: Option<Duration>, limit: Option<Duration>) -> Option<S
 pub struct Summary {
     /// The scenario.
     pub scenario: String,
-    /// How often it was run.
+    /// How often it was run to its end.
     pub runs: u64,
+    /// How often it was to be run, and was not carried out.
+    #[serde(default)]
+    pub not_carried_out: u64,
     /// How many of them passed.
     pub passed: u64,
     /// Over the longest outage of each run; `None` when no run had one.
@@ -159,11 +162,30 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether every run passed and the promise was kept.
-    pub fn is_good(&self) -> bool {
+    /// Whether every run passed and the promise was kept, as far as runs were carried out.
+    pub fn is_kept(&self) -> bool {
         self.passed == self.runs && self.broken_promise.is_none()
     }
+
+    /// The same, and every run was carried out.
+    pub fn is_good(&self) -> bool {
+        self.is_kept() && self.not_carried_out == 0
+    }
 }
+
+/// A run that came to no end, so that it says nothing about what is promised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotCarriedOut {
+    /// Its scenario.
+    pub scenario: String,
+    /// Counted from 1 within its scenario.
+    pub number: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of a run that was to be.
+pub type Outcome = Result<Run, NotCarriedOut>;
 
 /// A scenario of a set that was left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,29 +216,53 @@ pub struct DrillReport {
     /// What was left out.
     #[serde(default)]
     pub skipped: Vec<Skipped>,
-    /// Whether every run passed and every promise was kept; a drill without runs did neither.
+    /// Runs that came to no end.
+    #[serde(default)]
+    pub not_carried_out: Vec<NotCarriedOut>,
+    /// Whether every run was carried out and passed, and every promise was kept; a drill without runs did nothing of that.
     pub passed: bool,
 }
 
 impl DrillReport {
-    /// Sums up runs that were [judged](Run::judged).
+    /// Sums up runs that were [judged](Run::judged), and those that came to no end.
     pub fn new(
         name: impl Into<String>,
         seed: u64,
         started_at: jiff::Timestamp,
         versions: BTreeMap<String, String>,
-        runs: Vec<Run>,
+        outcomes: Vec<Outcome>,
     ) -> Self {
-        let mut scenarios: Vec<&str> = Vec::new();
-        for run in &runs {
-            if !scenarios.contains(&run.scenario.as_str()) {
-                scenarios.push(&run.scenario);
+        let mut scenarios: Vec<String> = Vec::new();
+        let (mut runs, mut not_carried_out) = (Vec::new(), Vec::new());
+        for outcome in outcomes {
+            let scenario = outcome.as_ref().map_or_else(|ended| &ended.scenario, |run| &run.scenario);
+            if !scenarios.contains(scenario) {
+                scenarios.push(scenario.clone());
+            }
+            match outcome {
+                Ok(run) => runs.push(run),
+                Err(ended) => not_carried_out.push(ended),
             }
         }
-        let summary: Vec<Summary> = scenarios.into_iter().map(|scenario| summary(scenario, &runs)).collect();
+        let summary: Vec<Summary> = scenarios.iter().map(|scenario| summary(scenario, &runs, &not_carried_out)).collect();
         let passed = !summary.is_empty() && summary.iter().all(Summary::is_good);
-        let (name, skipped) = (name.into(), Vec::new());
-        Self { schema_version: SCHEMA_VERSION, name, seed, started_at, versions, runs, summary, skipped, passed }
+        Self {
+            schema_version: SCHEMA_VERSION,
+            name: name.into(),
+            seed,
+            started_at,
+            versions,
+            runs,
+            summary,
+            skipped: Vec::new(),
+            not_carried_out,
+            passed,
+        }
+    }
+
+    /// Whether all that was carried out kept what is promised.
+    pub fn kept(&self) -> bool {
+        self.summary.iter().all(Summary::is_kept)
     }
 
     /// The same, and what was left out.
@@ -231,13 +277,14 @@ impl DrillReport {
     }
 }
 
-fn summary(scenario: &str, runs: &[Run]) -> Summary {
+fn summary(scenario: &str, runs: &[Run], not_carried_out: &[NotCarriedOut]) -> Summary {
     let runs: Vec<&Run> = runs.iter().filter(|run| run.scenario == scenario).collect();
     let outage = Statistics::of(runs.iter().filter_map(|run| run.outage));
     let promised_outage = runs.iter().filter_map(|run| run.promise.outage).max();
     Summary {
         scenario: scenario.to_owned(),
         runs: runs.len() as u64,
+        not_carried_out: not_carried_out.iter().filter(|ended| ended.scenario == scenario).count() as u64,
         passed: runs.iter().filter(|run| run.passed).count() as u64,
         outage,
         redundancy_restored: Statistics::of(runs.iter().filter_map(|run| run.redundancy_restored)),
@@ -292,6 +339,7 @@ mod tests {
     }
 
     fn report_of(runs: Vec<Run>) -> DrillReport {
+        let runs = runs.into_iter().map(Ok).collect();
         DrillReport::new("standard", 42, jiff::Timestamp::UNIX_EPOCH, BTreeMap::new(), runs)
     }
 
@@ -334,6 +382,20 @@ mod tests {
         assert!(text.contains("\"outage_ms\":4000"), "{text}");
         assert_eq!(serde_json::from_str::<DrillReport>(&text).expect("it is read back"), report);
         assert!(!report_of(vec![]).passed);
+    }
+
+    #[test]
+    fn what_was_not_carried_out_proves_nothing_and_breaks_no_promise() {
+        let ended = |scenario: &str, number| NotCarriedOut { scenario: scenario.into(), number, reason: "no target".into() };
+        let of = |outcomes| DrillReport::new("all", 42, jiff::Timestamp::UNIX_EPOCH, BTreeMap::new(), outcomes);
+        let report = of(vec![Err(ended("freeze", 1)), Ok(run(1, 4000, true).judged()), Err(ended("kill-leader", 2))]);
+        let names: Vec<_> = report.summary.iter().map(|s| (s.scenario.as_str(), s.runs, s.not_carried_out)).collect();
+        assert_eq!(names, [("freeze", 0, 1), ("kill-leader", 1, 1)]);
+        assert_eq!((report.passed, report.kept(), report.not_carried_out.len()), (false, true, 2));
+        let broken = of(vec![Err(ended("freeze", 1)), Ok(run(1, 7000, true).judged())]);
+        assert!(!broken.kept());
+        let text = serde_json::to_string(&report).expect("a report is JSON");
+        assert_eq!(serde_json::from_str::<DrillReport>(&text).expect("it is read back"), report);
     }
 
     #[test]

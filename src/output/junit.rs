@@ -6,7 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use crate::drill::millis;
-use crate::drill::report::{DrillReport, Event, Run, Skipped, Summary};
+use crate::drill::report::{DrillReport, Event, NotCarriedOut, Run, Skipped, Summary};
 use crate::error::{Exit, Failure};
 use crate::quantity;
 
@@ -32,6 +32,7 @@ pub fn junit(report: &DrillReport) -> Result<String, JunitError> {
         suite
             .add_properties(report.versions.iter().map(|(program, version)| Property::new(program.as_str(), version.as_str())));
         suite.add_test_cases(report.runs_of(&summary.scenario).map(of_run));
+        suite.add_test_cases(report.not_carried_out.iter().filter(|e| e.scenario == summary.scenario).map(of_ended));
         suite.add_test_cases(summary.promised_outage.map(|promised| of_promise(summary, promised)));
         junit.add_test_suite(suite);
     }
@@ -53,7 +54,8 @@ fn of_run(run: &Run) -> TestCase {
     let status = if run.passed {
         TestCaseStatus::success()
     } else {
-        failure(run.reasons.first().map_or("no reason was given", String::as_str), &run.reasons.join("\n"))
+        let first = run.reasons.first().map_or("no reason was given", String::as_str);
+        bad(NonSuccessKind::Failure, first, &run.reasons.join("\n"))
     };
     let mut case = TestCase::new(format!("run {}", run.number), status);
     case.set_classname(format!("drill.{}", run.scenario)).set_time(run.took);
@@ -66,8 +68,18 @@ fn of_run(run: &Run) -> TestCase {
     case
 }
 
+fn of_ended(ended: &NotCarriedOut) -> TestCase {
+    let status = bad(NonSuccessKind::Error, "it was not carried out", &ended.reason);
+    let mut case = TestCase::new(format!("run {}", ended.number), status);
+    case.set_classname(format!("drill.{}", ended.scenario));
+    case
+}
+
 fn of_promise(summary: &Summary, promised: Duration) -> TestCase {
-    let status = summary.broken_promise.as_ref().map_or_else(TestCaseStatus::success, |broken| failure(broken, broken));
+    let status = summary
+        .broken_promise
+        .as_ref()
+        .map_or_else(TestCaseStatus::success, |broken| bad(NonSuccessKind::Failure, broken, broken));
     let mut case = TestCase::new("promised outage", status);
     case.set_classname(format!("drill.{}", summary.scenario));
     case.add_property(duration("promised_outage_ms", promised));
@@ -77,8 +89,8 @@ fn of_promise(summary: &Summary, promised: Duration) -> TestCase {
     case
 }
 
-fn failure(message: &str, description: &str) -> TestCaseStatus {
-    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+fn bad(kind: NonSuccessKind, message: &str, description: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
     status.set_message(message);
     status.set_description(description);
     status
@@ -105,6 +117,17 @@ mod tests {
         assert!(xml.contains(r#"<property name="outage_ms" value="4000"/>"#), "{xml}");
         assert!(xml.contains(r#"<failure message="the longest of 2 outages took 9.0 s"#), "{xml}");
         assert!(!xml.contains("<leader>") && !xml.contains('\u{1b}'), "{xml}");
+    }
+
+    #[test]
+    fn what_was_not_carried_out_is_an_error() {
+        let xml = junit(&fixture::interspersed()).expect("XML");
+        assert!(
+            xml.contains(r#"tests="6" skipped="0" failures="2" errors="1""#) || xml.contains(r#"errors="1" failures="2""#),
+            "{xml}"
+        );
+        assert!(xml.contains(r#"<testsuite name="freeze &lt;all&gt;" tests="1""#), "{xml}");
+        assert!(xml.contains(r#"<error message="it was not carried out">there is no &lt;leader&gt; now</error>"#), "{xml}");
     }
 
     #[test]

@@ -126,6 +126,7 @@ fn scenario(shards: u32) {
         step("a member of the host that came back takes over", || lead_from(&lab, &lost));
     }
     step("drills", || drills(&lab));
+    step("a drill goes on after what cannot be carried out", || a_drill_goes_on(&lab));
     step("a lost host is replaced, the operator is killed", || hosts::replace_a_lost_one(&lab, &runtime, &write));
     step("down keeps the data, up finds it again", || {
         lab.ctl(&["down", "--yes"]).ok();
@@ -294,6 +295,26 @@ fn drills(lab: &Lab) {
     assert_eq!(shown.status, run.status, "{}", shown.stderr);
     assert!(shown.stdout.contains("<testsuites"), "{}", shown.stdout);
     assert_eq!(lab.ctl(&["drill", "heal"]).ok().stdout, "No host has anything left of a drill.\n");
+}
+
+/// The drill's own `up` would do what is pending, so its scenario is not carried out; the one after it is.
+fn a_drill_goes_on(lab: &Lab) {
+    let path = lab.path("topology.toml");
+    let text = std::fs::read_to_string(&path).expect("readable");
+    let pending = text.replace("max_connections = 333", "max_connections = 333\nwork_mem = \"5MB\"");
+    assert_ne!(text, pending, "a setting was rolled out before");
+    std::fs::write(&path, pending).expect("writable");
+    let folder = lab.path("drills-void").display().to_string();
+    let args = ["drill", "run", "up-killed", "switchover", "--yes", "--format", "json", "--folder", &folder];
+    let run = lab.ctl(&args).exits(7);
+    std::fs::write(&path, text).expect("writable");
+    let report: Value = serde_json::from_str(&run.stdout).expect("a report is JSON");
+    let ended = &report["not_carried_out"][0];
+    assert_eq!(ended["scenario"], "up-killed", "{report:#}");
+    assert!(ended["reason"].as_str().is_some_and(|reason| reason.contains("pending")), "{ended:#}");
+    assert_eq!((&report["runs"][0]["scenario"], &report["runs"][0]["passed"]), (&"switchover".into(), &true.into()), "{report:#}");
+    let again = lab.ctl(&args).exits(2);
+    assert!(again.stderr.contains("is not empty"), "{}", again.stderr);
 }
 
 /// A member whose host was lost has a new address: whoever knew the old one must find it before it can lead again.

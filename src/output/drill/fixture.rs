@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::drill::outage::{ClientOutage, Gap, LeaderSpan, Outages};
-use crate::drill::report::{DrillReport, Event, Promises, Run, Terms};
+use crate::drill::report::{DrillReport, Event, NotCarriedOut, Outcome, Promises, Run, Terms};
 use crate::drill::verdict::{Finding, Rule};
 
 const fn ms(count: u64) -> Duration {
@@ -13,12 +13,27 @@ const fn ms(count: u64) -> Duration {
 
 /// Three runs of two scenarios; the second run fails.
 pub(crate) fn report() -> DrillReport {
+    of(runs().into_iter().map(Ok).collect())
+}
+
+/// The same runs, and between them one that came to no end.
+pub(crate) fn interspersed() -> DrillReport {
+    let ended = NotCarriedOut { scenario: "freeze <all>".into(), number: 1, reason: "there is no <leader> now".into() };
+    let mut outcomes: Vec<Outcome> = runs().into_iter().map(Ok).collect();
+    outcomes.insert(1, Err(ended));
+    of(outcomes)
+}
+
+fn of(outcomes: Vec<Outcome>) -> DrillReport {
+    let versions = BTreeMap::from([("postgresql".to_owned(), "17.6 <\"'&>".to_owned())]);
+    DrillReport::new("a <drill> & \"more\"", 42, jiff::Timestamp::UNIX_EPOCH, versions, outcomes)
+}
+
+fn runs() -> Vec<Run> {
     let mut bad = run("kill <leader>", 2, 9000);
     bad.verdict.counts.lost = 1;
     bad.verdict.findings.push(Finding::about(Rule::Lost, "worker-1", "acknowledged, and not on <b>", vec![(1 << 40) | 3]));
-    let runs = vec![run("kill <leader>", 1, 4000).judged(), bad.judged(), run("cut a link", 1, 700).judged()];
-    let versions = BTreeMap::from([("postgresql".to_owned(), "17.6 <\"'&>".to_owned())]);
-    DrillReport::new("a <drill> & \"more\"", 42, jiff::Timestamp::UNIX_EPOCH, versions, runs)
+    vec![run("kill <leader>", 1, 4000).judged(), bad.judged(), run("cut a link", 1, 700).judged()]
 }
 
 fn run(scenario: &str, number: u32, outage: u64) -> Run {

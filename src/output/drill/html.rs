@@ -8,7 +8,7 @@ use tera::{Context, Tera};
 
 use super::chart::{self, Histogram, Timeline, seconds};
 use super::shown;
-use crate::drill::report::{DrillReport, Run, Summary};
+use crate::drill::report::{DrillReport, NotCarriedOut, Run, Summary};
 use crate::drill::verdict::Counts;
 use crate::error::{Exit, Failure};
 
@@ -41,6 +41,7 @@ struct Page<'a> {
     started_at: String,
     versions: Vec<(&'a str, &'a str)>,
     scenarios: Vec<Scenario<'a>>,
+    not_carried_out: &'a [NotCarriedOut],
     runs: Vec<RunView<'a>>,
 }
 
@@ -100,6 +101,7 @@ pub fn html(report: &DrillReport) -> Result<String, HtmlError> {
         started_at: report.started_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
         versions: report.versions.iter().map(|(program, version)| (program.as_str(), version.as_str())).collect(),
         scenarios: report.summary.iter().map(|summary| scenario(summary, report)).collect(),
+        not_carried_out: &report.not_carried_out,
         runs: report.runs.iter().map(run).collect(),
     };
     let text = ENGINE.render(NAME, &Context::from_serialize(&page)?)?;
@@ -171,6 +173,13 @@ mod tests {
             assert!(!page.contains(raw), "{raw} is not escaped");
         }
         assert!(!page.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_page_names_what_was_not_carried_out() {
+        let page = html(&fixture::interspersed()).expect("a page");
+        assert!(page.contains("freeze &lt;all&gt;, run 1, was not carried out: there is no &lt;leader&gt; now"), "{page}");
+        assert!(!html(&fixture::report()).expect("a page").contains("not carried out"));
     }
 
     #[test]

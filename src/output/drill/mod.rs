@@ -22,12 +22,16 @@ impl Report for DrillReport {
     fn text(&self, ui: &Ui) -> String {
         let mut text = summaries(&self.summary, ui);
         for run in self.runs.iter().filter(|run| !run.passed) {
-            text += &failure(&format!("{} run {}", run.scenario, run.number), &run.reasons, ui);
+            text += &told("fail", &format!("{} run {}", run.scenario, run.number), &run.reasons, ui);
         }
         for summary in &self.summary {
             if let Some(broken) = &summary.broken_promise {
-                text += &failure(&format!("{} promise", summary.scenario), std::slice::from_ref(broken), ui);
+                text += &told("fail", &format!("{} promise", summary.scenario), std::slice::from_ref(broken), ui);
             }
+        }
+        for ended in &self.not_carried_out {
+            let name = format!("{} run {} was not carried out", ended.scenario, ended.number);
+            text += &told("void", &name, std::slice::from_ref(&ended.reason), ui);
         }
         for skipped in &self.skipped {
             text += &format!("\n{}  {}\n      {}\n", ui.paint(Tone::Odd, "skip"), skipped.scenario, skipped.reason);
@@ -38,7 +42,13 @@ impl Report for DrillReport {
         let word = if self.passed { ui.paint(Tone::Good, "passed") } else { ui.paint(Tone::Bad, "failed") };
         let name = ui.paint(Tone::Head, &self.name);
         let (runs, promised, seed) = (self.runs.len(), promises().count(), self.seed);
-        text + &format!("\n{name} {word}: {passed} of {runs} runs passed, {kept} of {promised} promises kept (seed {seed})\n")
+        let void = match self.not_carried_out.len() {
+            0 => String::new(),
+            count => format!(", {count} not carried out"),
+        };
+        text + &format!(
+            "\n{name} {word}: {passed} of {runs} runs passed{void}, {kept} of {promised} promises kept (seed {seed})\n"
+        )
     }
 }
 
@@ -146,16 +156,20 @@ fn summaries(summaries: &[Summary], ui: &Ui) -> String {
             summary.promised_outage.map_or_else(|| MISSING.into(), |_| summary.exceeded.to_string()).into(),
             shown(summary.redundancy_restored.map(|s| s.max)).into(),
             summary.lost.to_string().into(),
-            if summary.is_good() { toned("pass", Tone::Good) } else { toned("fail", Tone::Bad) },
+            match (summary.is_good(), summary.is_kept()) {
+                (true, _) => toned("pass", Tone::Good),
+                (false, true) => toned("void", Tone::Odd),
+                (false, false) => toned("fail", Tone::Bad),
+            },
         ]);
     }
     (1..9).for_each(|column| align_right(&mut table, column));
     table::render_for(table, ui)
 }
 
-/// What failed, with every reason.
-fn failure(name: &str, reasons: &[String], ui: &Ui) -> String {
-    let mut text = format!("\n{}  {}\n", ui.paint(Tone::Bad, "fail"), ui.paint(Tone::Head, name));
+/// What failed, or was not carried out, with every reason.
+fn told(word: &str, name: &str, reasons: &[String], ui: &Ui) -> String {
+    let mut text = format!("\n{}  {}\n", ui.paint(Tone::Bad, word), ui.paint(Tone::Head, name));
     reasons.iter().for_each(|reason| text += &format!("      {reason}\n"));
     text
 }
@@ -187,6 +201,15 @@ fail  kill <leader> promise
 a <drill> & \"more\" failed: 2 of 3 runs passed, 1 of 2 promises kept (seed 42)
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_was_not_carried_out_is_neither_passed_nor_failed() {
+        let text = fixture::interspersed().text(&Ui::new(false, true, true, false));
+        let row = text.lines().find(|line| line.starts_with("freeze <all>")).expect("a row");
+        assert!(row.contains(" 0/0 ") && row.ends_with("  void"), "{row}");
+        assert!(text.contains("\nvoid  freeze <all> run 1 was not carried out\n      there is no <leader> now\n"), "{text}");
+        assert!(text.contains("2 of 3 runs passed, 1 not carried out, 1 of 2 promises kept"), "{text}");
     }
 
     #[test]
