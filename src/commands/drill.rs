@@ -1,7 +1,7 @@
 //! `drill`: break the cluster on purpose, prove what it promised.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::password::{self, Owner};
 use super::session::Session;
@@ -132,7 +132,19 @@ impl Sieve {
     }
 }
 
+/// Records of two drills in one folder would be one record.
+fn require_empty(folder: &Path) -> Result<(), CommandError> {
+    let taken = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    if !taken {
+        return Ok(());
+    }
+    let error =
+        CommandError::new(Exit::Usage, format!("{} is not empty, and every drill has a folder of its own", folder.display()));
+    Err(error.hint("name another folder, or leave `--folder` out"))
+}
+
 async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> {
+    args.folder.as_deref().map_or(Ok(()), require_empty)?;
     let topology = context.topology()?;
     let mut sieve = Sieve { named: !args.names.is_empty(), skipped: Vec::new() };
     let mut fitting = Vec::new();

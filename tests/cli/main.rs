@@ -228,6 +228,18 @@ fn a_host_that_cannot_take_the_place_is_refused() {
     assert_eq!(read(), before);
 }
 
+/// Records of another drill are never mixed with those of this one, and nobody is asked before that is sure.
+#[test]
+fn a_drill_wants_an_empty_folder() {
+    let place = Place::new();
+    place.run("new").exits(0);
+    let run = place.run("drill run switchover --yes --folder .").exits(2);
+    assert!(run.stderr.starts_with("error: . is not empty") && run.stderr.contains("hint: name another folder"), "{run}");
+    std::fs::create_dir(place.work().join("records")).expect("makes a folder");
+    let run = place.run("drill run switchover --yes --folder records");
+    assert!(run.code == Some(4) && !run.stderr.contains("not empty"), "{run}");
+}
+
 /// Nothing listens there: every command says which host, and what to look at.
 #[test]
 fn unreachable_hosts_exit_4() {
