@@ -5,13 +5,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::session::Session;
+use super::work::Work;
 use crate::context::Context;
-use crate::engine::journal::Journal;
-use crate::engine::runner::{self, Limits};
-use crate::engine::{Events, Lock};
+use crate::engine::{Lock, runner};
 use crate::error::{CommandError, Exit};
 use crate::observe::Scope;
-use crate::output::{Report, Ui, run, table, ui::Tone};
+use crate::output::{Report, Ui, table, ui::Tone};
 use crate::plan::preflight::{self, Check, Outcome};
 use crate::plan::{PlanReport, Refused, init};
 
@@ -61,13 +60,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         Ok(manager) => Some(Lock::take(&manager.docker, &session.topology.name, "init", |t| context.ui.note(t)).await?),
         Err(_) => None,
     };
-    let (events, receiver) = Events::channel();
-    let view = run::follow(&context.ui, Journal::open(&session.topology.name, "init"), receiver);
-    let limits = Limits { wave: WAVE, interrupt: &context.interrupt, lock: lock.as_ref() };
-    let outcome = runner::run(&plan, session.world(), &events, limits).await;
-    drop(events);
-    // The view ends when its sender is gone; it cannot fail in a way that matters here.
-    let _ = view.await;
+    let work = Work { cluster: &session.topology.name, name: "init", wave: WAVE, lock: lock.as_ref() };
+    let outcome =
+        work.run(context, async |events, limits| Ok(runner::run(&plan, session.world(), events, limits).await?)).await;
     if let Some(lock) = lock {
         lock.release().await;
     }

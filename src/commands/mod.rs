@@ -32,6 +32,7 @@ pub mod topology;
 pub mod traffic;
 pub mod up;
 pub mod vector;
+pub mod work;
 
 use crate::cli::{Command, Format};
 use crate::context::Context;

@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use super::schema;
 use super::session::Session;
+use super::work::Work;
 use crate::context::Context;
-use crate::engine::journal::Journal;
 use crate::engine::runner::{self, Limits};
 use crate::engine::{Events, Lock};
 use crate::error::{CommandError, Exit};
 use crate::images;
 use crate::output::plan::{WholePlan, left_tables};
-use crate::output::{Report, Ui, run};
+use crate::output::{Report, Ui};
 use crate::plan::Plan;
 use crate::plan::planner::health_conditions;
 use crate::quantity::whole_millis;
@@ -63,14 +63,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
 
 /// Brings the cluster to what the session's topology says, and shows how it goes.
 pub async fn bring(context: &Context, session: &Session, lock: &Lock, args: &Args) -> Result<(), CommandError> {
-    let (events, receiver) = Events::channel();
-    let view = run::follow(&context.ui, Journal::open(&session.topology.name, "up"), receiver);
-    let limits = Limits { wave: args.timeout, interrupt: &context.interrupt, lock: Some(lock) };
-    let outcome = converge(session, &events, limits).await;
-    drop(events);
-    // The view ends when its sender is gone; it cannot fail in a way that matters here.
-    let _ = view.await;
-    outcome
+    let work = Work { cluster: &session.topology.name, name: "up", wave: args.timeout, lock: Some(lock) };
+    work.run(context, async |events, limits| converge(session, events, limits).await).await
 }
 
 /// A new shard group has no shards until somebody moves some there. That this cannot be seen is no failure of `up`.

@@ -9,15 +9,14 @@ use serde::Serialize;
 
 use crate::commands::session::Session;
 use crate::commands::up;
+use crate::commands::work::Work;
 use crate::consent::Consent;
 use crate::context::Context;
-use crate::engine::journal::Journal;
-use crate::engine::runner::{self, Limits};
-use crate::engine::{Events, Lock};
+use crate::engine::{Lock, runner};
 use crate::error::{CommandError, Exit};
 use crate::images;
 use crate::observe::{Leaders, Scope};
-use crate::output::{Report, Ui, run, table};
+use crate::output::{Report, Ui, table};
 use crate::plan::diff::{differences, unified};
 use crate::plan::remove::Removal;
 use crate::plan::{self, Plan, PlanReport, Refused};
@@ -99,22 +98,16 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let _guard = context.interrupt.guard();
     let manager = without.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &with.topology.name, "host remove", |text| context.ui.note(text)).await?;
-    let (events, receiver) = Events::channel();
-    let view = run::follow(&context.ui, Journal::open(&with.topology.name, "host-remove"), receiver);
-    let limits = Limits { wave: args.timeout, interrupt: &context.interrupt, lock: Some(&lock) };
-    let moved = async {
-        runner::run(&prepare, with.world(), &events, limits).await?;
-        up::converge(&without, &events, limits).await?;
+    let work = Work { cluster: &with.topology.name, name: "host-remove", wave: args.timeout, lock: Some(&lock) };
+    let moved = work.run(context, async |events, limits| {
+        runner::run(&prepare, with.world(), events, limits).await?;
+        up::converge(&without, events, limits).await?;
         // `up` has nothing to plan for a service that an interrupted run has just deployed.
         let mut arrived = Plan::default();
         arrived.push(format!("nothing runs on {}", args.host), Vec::new(), removal.arrived(&without.artifacts));
-        Ok(runner::run(&arrived, without.world(), &events, limits).await?)
-    };
-    let moved = moved.await;
-    drop(events);
-    // The view ends when its sender is gone; it cannot fail in a way that matters here.
-    let _ = view.await;
-    let left = match moved {
+        Ok(runner::run(&arrived, without.world(), events, limits).await?)
+    });
+    let left = match moved.await {
         Ok(()) => leave(&with, &without, args, &consent).await,
         Err(error) => Err(error),
     };

@@ -9,15 +9,14 @@ use serde::Serialize;
 
 use crate::commands::session::Session;
 use crate::commands::up;
+use crate::commands::work::Work;
 use crate::context::Context;
-use crate::engine::journal::Journal;
-use crate::engine::runner::{self, Limits};
-use crate::engine::{Events, Lock};
+use crate::engine::{Lock, runner};
 use crate::error::{CommandError, Exit};
 use crate::images;
 use crate::observe::model::{EtcdDisk, Observed};
 use crate::observe::{Probe, Scope};
-use crate::output::{Report, Ui, run, table};
+use crate::output::{Report, Ui, table};
 use crate::plan::diff::{Difference, differences, unified};
 use crate::plan::preflight::{self, Outcome};
 use crate::plan::replace::Replacement;
@@ -99,17 +98,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     topology_file::replace(&context.topology_path, &edit.text, &edit.edited)?;
     let manager = session.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &session.topology.name, "host replace", |text| context.ui.note(text)).await?;
-    let (events, receiver) = Events::channel();
-    let view = run::follow(&context.ui, Journal::open(&session.topology.name, "host-replace"), receiver);
-    let limits = Limits { wave: args.timeout, interrupt: &context.interrupt, lock: Some(&lock) };
-    let outcome = async {
-        runner::run(&prepare, session.world(), &events, limits).await?;
-        up::converge(&session, &events, limits).await
-    };
+    let work = Work { cluster: &session.topology.name, name: "host-replace", wave: args.timeout, lock: Some(&lock) };
+    let outcome = work.run(context, async |events, limits| {
+        runner::run(&prepare, session.world(), events, limits).await?;
+        up::converge(&session, events, limits).await
+    });
     let outcome = outcome.await;
-    drop(events);
-    // The view ends when its sender is gone; it cannot fail in a way that matters here.
-    let _ = view.await;
     lock.release().await;
     outcome?;
     context.ui.result(&ReplaceReport {
