@@ -18,6 +18,7 @@ pub mod observe;
 pub mod output;
 pub mod plan;
 pub mod quantity;
+pub mod random;
 pub mod remote;
 pub mod shards;
 pub mod steps;

@@ -12,7 +12,7 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// Layers from the ground up. A module may import from layers below its own, never from its own or from above.
 const LAYERS: &[&[&str]] = &[
-    &["error", "quantity", "consent"],
+    &["error", "quantity", "random", "consent"],
     &["topology"],
     // What is plain data in the modules of `PLAIN_DATA` stands here.
     &[],
@@ -53,7 +53,7 @@ const PLAIN_DATA: &[(&str, &str)] = &[
 const PLAIN_TYPES: &[(&str, &str)] = &[("context", "Interrupt")];
 
 /// Modules that decide: values in, values out. No I/O, no clock, no async.
-const PURE: &[&str] = &["topology", "templates", "plan", "health", "shards", "traffic"];
+const PURE: &[&str] = &["random", "topology", "templates", "plan", "health", "shards", "traffic"];
 
 /// Files that decide, in modules that also do.
 const PURE_FILES: &[&str] = &[

@@ -5,13 +5,14 @@ use tokio_postgres::SimpleQueryMessage;
 use super::classify::Trouble;
 use super::{ClientSpec, Task};
 use crate::drill::history::{Action, Invocation};
+use crate::random::SplitMix64;
 
 /// The largest transfer.
 const MOST: u64 = 100;
 
 /// The operation that a client does at this place of its sequence.
 pub(super) fn choose(spec: &ClientSpec, accounts: &[i32], seed: u64, client: u32, sequence: u64) -> Action {
-    let mut dice = Dice::new(seed, client, sequence);
+    let mut dice = dice(seed, client, sequence);
     match spec.task {
         Task::Register | Task::Autocommit => Action::Insert,
         // Not by chance: reads in a row would look like a pause of the writes.
@@ -26,31 +27,13 @@ pub(super) fn choose(spec: &ClientSpec, accounts: &[i32], seed: u64, client: u32
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014), seeded by place: what a client does does not depend on how fast the others are, nor
-/// on the version of a library.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64, client: u32, sequence: u64) -> Self {
-        let mut dice = Self(seed);
-        for part in [u64::from(client), sequence] {
-            dice.0 = dice.next() ^ part;
-        }
-        dice
+/// By place: what a client does does not depend on how fast the others are.
+fn dice(seed: u64, client: u32, sequence: u64) -> SplitMix64 {
+    let mut dice = SplitMix64::new(seed);
+    for part in [u64::from(client), sequence] {
+        dice = SplitMix64::new(dice.draw() ^ part);
     }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Evenly enough for bounds that are tiny beside 2^64.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
+    dice
 }
 
 /// The statements of an operation and what their answers have to be.
