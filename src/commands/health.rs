@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
 use crate::health::repair::{Repairs, repairs};
-use crate::health::{Condition, Look, diagnose};
+use crate::health::{Look, diagnose};
 use crate::observe::Scope;
 use crate::observe::shards::Catalog;
 use crate::output::Step;
@@ -39,7 +39,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     if args.repair {
         return repair(context).await;
     }
-    rounds::run(context, args.watch, |topology, observed| {
+    report(context, args.watch).await
+}
+
+async fn report(context: &Context, watch: bool) -> Result<Exit, CommandError> {
+    rounds::run(context, watch, |topology, observed| {
         let diagnosis = diagnose(topology, observed);
         let condition = diagnosis.condition;
         (HealthReport::new(&topology.name, diagnosis, context.verbose), condition)
@@ -55,7 +59,7 @@ async fn repair(context: &Context) -> Result<Exit, CommandError> {
     }
     if wanted.steps.is_empty() {
         context.ui.note("Nothing of Citus' metadata is to be repaired.");
-        return report(context, &session).await;
+        return report(context, false).await;
     }
     for step in &wanted.steps {
         context.ui.note(format!("  {step}"));
@@ -86,7 +90,7 @@ async fn repair(context: &Context) -> Result<Exit, CommandError> {
     }
     lock.release().await;
     done?;
-    report(context, &session).await
+    report(context, false).await
 }
 
 /// What is to be done now and some seconds later.
@@ -122,11 +126,4 @@ async fn settle(session: &Session) {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-}
-
-async fn report(context: &Context, session: &Session) -> Result<Exit, CommandError> {
-    let diagnosis = diagnose(&session.topology, &session.observe(Scope::all()).await);
-    let condition = diagnosis.condition;
-    context.ui.result(&HealthReport::new(&session.topology.name, diagnosis, context.verbose))?;
-    Ok(if condition == Condition::Healthy { Exit::Ok } else { Exit::Unhealthy })
 }
