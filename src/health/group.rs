@@ -1,6 +1,6 @@
 //! Checks of Patroni's groups by their keys in etcd: leader, timeline, pause, what is pending.
 
-use super::look::{KEYS, is_primary, is_up, list};
+use super::look::{KEYS, is_up, list};
 use super::{Finding, Look, Verdict};
 use crate::observe::model::{GroupState, Probe};
 use crate::topology::GroupId;
@@ -50,7 +50,7 @@ fn leader_of(look: &Look<'_>, group: &Group) -> Finding {
         let remedy = "switch over to a member of the topology, or add it there";
         return Finding::fail(group.id, format!("{leader} leads, and the topology does not know it"), remedy);
     }
-    let primaries: Vec<&String> = state.members.iter().filter(|(_, m)| is_primary(&m.role)).map(|(name, _)| name).collect();
+    let primaries: Vec<&String> = state.members.iter().filter(|(_, m)| m.is_primary()).map(|(name, _)| name).collect();
     match primaries.as_slice() {
         [one] if *one == leader => {}
         [] => return Finding::fail(group.id, format!("{leader} holds the leader key but is not promoted"), logs),

@@ -22,11 +22,6 @@ pub fn is_up(state: &str) -> bool {
     UP.contains(&state)
 }
 
-/// Whether Patroni's role means a leader; `master` is what versions before 4 wrote.
-pub fn is_primary(role: &str) -> bool {
-    matches!(role, "primary" | "master")
-}
-
 /// `a`, `a and b`, `a, b and c`.
 pub fn list<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|i| i.to_string()).collect();

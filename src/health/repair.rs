@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Look;
 use super::citus::{DEMOTED, difference};
-use super::look::{is_primary, is_up};
+use super::look::is_up;
 use crate::observe::model::{CitusFacts, CitusNode, GroupState, Probe};
 use crate::topology::GroupId;
 use crate::topology::model::Group;
@@ -112,7 +112,7 @@ pub fn repairs(look: &Look<'_>) -> Result<Repairs, String> {
 
 /// Whether Patroni is done with this group: while a leader changes, pg_dist_node is its business alone.
 fn at_rest(group: &Group, state: &GroupState) -> Result<(), String> {
-    let leads = state.members.get(&state.leader).is_some_and(|m| is_primary(&m.role) && is_up(&m.state));
+    let leads = state.members.get(&state.leader).is_some_and(|m| m.is_primary() && is_up(&m.state));
     if !leads {
         return Err(format!("{} has no leader that runs", group.id));
     }

@@ -315,6 +315,13 @@ pub struct MemberState {
     pub tags: BTreeMap<String, serde_json::Value>,
 }
 
+impl MemberState {
+    /// Whether its role means a leader; `master` is what Patroni wrote before version 4.
+    pub fn is_primary(&self) -> bool {
+        matches!(self.role.as_str(), "primary" | "master")
+    }
+}
+
 /// What a leader says in SQL.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LeaderFacts {

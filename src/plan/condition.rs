@@ -63,15 +63,10 @@ fn leader(group: GroupId, observed: &Observed) -> Result<&str, String> {
         return Err(format!("{group} has no leader ({doing})"));
     }
     match state.members.get(&state.leader) {
-        Some(member) if is_primary(&member.role) && member.state == "running" => Ok(&state.leader),
+        Some(member) if member.is_primary() && member.state == "running" => Ok(&state.leader),
         Some(member) => Err(format!("{} is {} ({})", state.leader, member.role, member.state)),
         None => Err(format!("{} has no member key", state.leader)),
     }
-}
-
-/// Patroni wrote `master` until version 4.
-fn is_primary(role: &str) -> bool {
-    matches!(role, "primary" | "master")
 }
 
 /// A member's key in etcd is what it was in Patroni's last round, or before its container was restarted. So where the group's

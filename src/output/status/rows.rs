@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::health::look::is_primary;
 use crate::health::{Look, etcd as etcd_checks, host as host_checks, proxy as proxy_checks, swarm as swarm_checks};
 use crate::observe::model::{GroupState, HostFacts, LeaderFacts, NodeFacts};
 use crate::topology::model::{Group, Member, Replication};
@@ -242,7 +241,7 @@ fn role(look: &Look<'_>, group: &Group, state: &GroupState, name: &str) -> &'sta
     if state.leader == name {
         return "leader";
     }
-    if state.members.get(name).is_some_and(|m| is_primary(&m.role)) {
+    if state.members.get(name).is_some_and(|m| m.is_primary()) {
         // Holds no key, yet runs as primary: not yet demoted, or not yet crowned.
         return "primary";
     }

@@ -75,11 +75,7 @@ fn members(rows: &[MemberRow], ui: &Ui) -> String {
             plain(&row.group),
             plain(&row.member),
             plain(&row.host),
-            match row.role {
-                "leader" => toned(row.role, Tone::Head),
-                UNKNOWN => unknown(),
-                role => plain(role),
-            },
+            role(row.role),
             known(row.timeline),
             lag(row.lag_bytes.map(bytes)),
             lag(row.lag_ms.map(millis)),
@@ -173,11 +169,7 @@ fn etcd(rows: &[EtcdRow], verbose: u8, ui: &Ui) -> String {
         let mut cells = vec![
             plain(&row.member),
             plain(&row.host),
-            match row.role {
-                "leader" => toned(row.role, Tone::Head),
-                UNKNOWN => unknown(),
-                role => plain(role),
-            },
+            role(row.role),
             known(row.raft_term),
             known(row.raft_index),
             known(row.db_size_bytes.map(bytes)),
@@ -268,6 +260,14 @@ fn plain(text: &str) -> Cell {
 
 fn text_or_missing(text: &str) -> Cell {
     Cell::new(if text.is_empty() { MISSING } else { text })
+}
+
+fn role(name: &str) -> Cell {
+    match name {
+        "leader" => toned(name, Tone::Head),
+        UNKNOWN => unknown(),
+        name => plain(name),
+    }
 }
 
 fn known(value: Option<impl ToString>) -> Cell {
