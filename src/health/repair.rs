@@ -309,6 +309,20 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_another_group_has_is_told_and_nothing_is_sent_there() {
+        let found = after(|o| {
+            fixture::node(o, 1).name = "worker-2-1".into();
+            fixture::node(o, 1).active = false;
+            fixture::node(o, 2).name = "worker-1-1".into();
+            fixture::node(o, 3).name = "worker-3-1-demoted".into();
+        });
+        let found = found.expect("Patroni is at rest");
+        let steps: Vec<_> = found.steps.iter().map(Repair::to_string).collect();
+        assert_eq!(steps, ["shard-3: rename worker-3-1-demoted to worker-3-1: citus_update_node(31, 'worker-3-1', 5432)"]);
+        assert_eq!(found.advice[0], "worker-1-1 leads shard-1, and pg_dist_node has it in shard-2");
+    }
+
+    #[test]
     fn patroni_is_left_alone_while_it_changes_a_leader() {
         let wrong = |o: &mut Observed| fixture::node(o, 1).name = "worker-1-1-demoted".into();
         let refused = |change: fn(&mut Observed)| {
@@ -329,5 +343,8 @@ mod tests {
         let (now, later) = (now.expect("some"), later.expect("none"));
         assert_eq!(now.clone().lasting(now.clone()), now);
         assert_eq!(now.lasting(later), Repairs::default());
+        let told = Repairs { steps: Vec::new(), advice: vec!["add the group".into()] };
+        assert_eq!(told.clone().lasting(told.clone()), told);
+        assert_eq!(Repairs::default().lasting(told), Repairs::default());
     }
 }

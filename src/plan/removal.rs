@@ -375,6 +375,16 @@ mod tests {
     }
 
     #[test]
+    fn the_job_that_empties_it_is_waited_for_and_no_reason_against_it() {
+        let (topology, observed) = fixture::healthy();
+        let artifacts = crate::templates::render(&topology).expect("the example renders");
+        let emptying = Remains { takes_shards: false, shards: 3, job: Some(7), ..whole() };
+        assert_eq!(words(&emptying.steps(false))[0], "wait for job 7 of Citus, and move what is left to the other groups");
+        let refusals = emptying.refusals(GROUP, 2, &topology, &artifacts, &observed);
+        assert!(refusals.is_empty(), "{refusals:?}");
+    }
+
+    #[test]
     fn what_cannot_be_seen_is_no_permission() {
         let (topology, mut observed) = fixture::healthy();
         let host = topology.hosts[0].name.clone();

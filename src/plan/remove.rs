@@ -133,6 +133,8 @@ mod tests {
     /// The healthy cluster of the fixture with a fourth host, which carries the second member of group 3, or its first.
     fn world(first: bool) -> (Topology, Topology, Observed) {
         let (after, mut observed) = fixture::healthy();
+        // The command does not ask for it.
+        observed.citus = Probe::fail("coordinator", "was not asked");
         let mut before = after.clone();
         let mut fourth = before.hosts[0].clone();
         fourth.name = HostName::new("host4").expect("a name");

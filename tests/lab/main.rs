@@ -312,7 +312,11 @@ fn a_drill_goes_on(lab: &Lab) {
     let ended = &report["not_carried_out"][0];
     assert_eq!(ended["scenario"], "up-killed", "{report:#}");
     assert!(ended["reason"].as_str().is_some_and(|reason| reason.contains("pending")), "{ended:#}");
-    assert_eq!((&report["runs"][0]["scenario"], &report["runs"][0]["passed"]), (&"switchover".into(), &true.into()), "{report:#}");
+    assert_eq!(
+        (&report["runs"][0]["scenario"], &report["runs"][0]["passed"]),
+        (&"switchover".into(), &true.into()),
+        "{report:#}"
+    );
     let again = lab.ctl(&args).exits(2);
     assert!(again.stderr.contains("is not empty"), "{}", again.stderr);
 }

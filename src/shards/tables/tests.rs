@@ -175,6 +175,17 @@ fn a_filled_table_wants_what_logical_replication_wants() {
 }
 
 #[test]
+fn a_filled_table_may_be_referred_to_by_one_that_is_distributed() {
+    let declared = [distributed("items", "customer", None, None), distributed("orders", "customer", None, None)];
+    let facts = TableFacts { referred_by: [table("items")].into(), ..made(true) };
+    let seen = seen(&[("items", made(true)), ("orders", facts)], &[("items", has(TableKind::Distributed, "customer", 1, 32))]);
+    assert_eq!(
+        told(&declared, &seen),
+        ["items: as declared", "orders: select create_distributed_table_concurrently('public.orders', 'customer')"]
+    );
+}
+
+#[test]
 fn what_citus_would_refuse_is_found_before() {
     let declared = [
         reference("country"),

@@ -371,6 +371,8 @@ mod tests {
         assert_eq!(text, CLASSIC);
         let gone = left(&resolved(&four), &resolved(&text), &host("host4"));
         assert_eq!(gone, Ok(BTreeMap::from([("worker-3-3".to_owned(), None)])));
+        let more = left(&resolved(CLASSIC), &resolved(&four), &host("host1"));
+        assert_eq!(more, Err("worker-3-3 would be new".to_owned()));
         assert!(matches!(remove(CLASSIC, &host("host7")), Err(HostError::Unknown { .. })));
     }
 

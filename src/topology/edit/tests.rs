@@ -134,6 +134,8 @@ fn blocks_are_added_where_least_is_and_removed_alone() {
         "-# the first\n-[[shard]]\n-hosts = [\"host1\", \"host2\"] # near the clients\n-\n+number = 2\n"
     );
     assert!(first.text.contains("# Placed by hand, for good reasons.\n\n# the second\n"), "{}", first.text);
+    let second = remove(&text, 2).expect("the second");
+    assert!(second.text.contains("\nnumber = 5 # three and four are gone\n"), "{}", second.text);
     let third = remove(&text, 5).expect("the third");
     assert_eq!(third.after.groups.last().map(|group| group.id), Some(GroupId(2)));
     // A number that is free again is given again.
