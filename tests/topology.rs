@@ -57,6 +57,10 @@ fn every_example_is_valid_and_resolves_to_what_its_comment_says() {
         for group in &topology.groups {
             let members: Vec<String> = group.members.iter().map(|m| format!("{}@{}", m.name, m.host)).collect();
             shown.push_str(&format!("{} ({}): {}\n", group.id, group.replication.as_str(), members.join(", ")));
+            let readers: Vec<String> = group.readers.iter().map(|m| format!("{}@{}", m.name, m.host)).collect();
+            if !readers.is_empty() {
+                shown.push_str(&format!("read from: {}\n", readers.join(", ")));
+            }
         }
         let etcd: Vec<String> = topology.etcd.iter().map(|e| format!("{}@{}", e.name, e.host)).collect();
         let proxies: Vec<String> = topology.proxies.iter().map(|p| format!("haproxy-{}@{}", p.ordinal, p.host)).collect();
@@ -105,6 +109,9 @@ fn nearly_a_topology() -> impl Strategy<Value = String> {
         "name",
         "address",
         "hosts",
+        "host",
+        "shard",
+        "number",
         "count",
         "replicas",
         "overlay",
@@ -141,6 +148,7 @@ fn nearly_a_topology() -> impl Strategy<Value = String> {
         "[cluster]",
         "[[host]]",
         "[[shard]]",
+        "[[reader]]",
         "[network]",
         "[shards]",
         "[etcd]",

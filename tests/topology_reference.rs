@@ -14,7 +14,7 @@ const BEGIN: &str = "<!-- keys: derived from the schema, see tests/topology_refe
 const END: &str = "<!-- end of keys -->";
 
 /// Sections in the order in which a topology is written, with the header that each has in the file.
-const SECTIONS: [(&str, &str); 26] = [
+const SECTIONS: [(&str, &str); 27] = [
     ("", "Top of the file"),
     ("cluster", "[cluster]"),
     ("ssh", "[ssh]"),
@@ -25,6 +25,7 @@ const SECTIONS: [(&str, &str); 26] = [
     ("coordinators", "[coordinators]"),
     ("shards", "[shards]"),
     ("shard", "[[shard]]"),
+    ("reader", "[[reader]]"),
     ("table", "[[table]]"),
     ("proxy", "[proxy]"),
     ("failover", "[failover]"),
@@ -133,6 +134,10 @@ fn note(name: &str) -> Option<&'static str> {
         "shard" => Some(
             "One block per shard group, in the order of their numbers, instead of `shards.count`. `pgclusterctl scale` writes and removes \
              such blocks.",
+        ),
+        "reader" => Some(
+            "One block per reader: a standby without a vote, which never leads and which no commit waits for \
+             ([scaling.md](scaling.md#readers)). `pgclusterctl scale` writes and removes such blocks.",
         ),
         "failover.promise" => Some(
             "How long writes may fail, as clients see it through the VIP: from the last commit before the event to the first one \

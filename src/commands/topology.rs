@@ -143,12 +143,20 @@ impl Report for ShowReport {
         }
         text.push_str(&table::render(&hosts));
         text.push('\n');
-        let mut groups = table::table(&["group", "replication", "leader's home", "standbys"]);
+        let mut groups = table::table(&["group", "replication", "leader's home", "standbys", "readers"]);
         for group in &topology.groups {
             let place = |m: &topology::model::Member| format!("{} ({})", m.name, m.host);
-            let standbys: Vec<_> = group.members.iter().skip(1).map(place).collect();
-            let standbys = if standbys.is_empty() { table::MISSING.to_owned() } else { standbys.join(", ") };
-            groups.add_row([group.id.to_string(), group.replication.as_str().into(), place(&group.members[0]), standbys]);
+            let places = |members: &[topology::model::Member]| match members {
+                [] => table::MISSING.to_owned(),
+                some => some.iter().map(place).collect::<Vec<_>>().join(", "),
+            };
+            groups.add_row([
+                group.id.to_string(),
+                group.replication.as_str().into(),
+                place(&group.members[0]),
+                places(&group.members[1..]),
+                places(&group.readers),
+            ]);
         }
         text.push_str(&table::render(&groups));
         text

@@ -40,7 +40,16 @@ const WATCHES: GuardFacts = GuardFacts { last_look_ms: Some(120), hears_docker: 
 
 /// The default cluster on three hosts, as it looks when all is well: etcd-2 leads, every first member leads its group.
 pub fn healthy() -> (Topology, Observed) {
-    let (topology, _) = resolve::parse(FILE, Path::new("topology.toml")).expect("the fixture is valid");
+    healthy_of(FILE)
+}
+
+/// The same with a reader of shard-1 on host3, worker-1-reader-1.
+pub fn healthy_with_reader() -> (Topology, Observed) {
+    healthy_of(&format!("{FILE}[[reader]]\nshard = 1\nhost = \"host3\"\n"))
+}
+
+fn healthy_of(file: &str) -> (Topology, Observed) {
+    let (topology, _) = resolve::parse(file, Path::new("topology.toml")).expect("the fixture is valid");
     let observed = Observed {
         hosts: topology
             .hosts
@@ -112,7 +121,7 @@ pub fn lose_host(topology: &Topology, observed: &mut Observed, name: &str) {
     node.state = "down".into();
     node.manager = Some(ManagerFacts { leader: false, reachability: "unreachable".into() });
     for group in &topology.groups {
-        let Some(lost) = group.members.iter().find(|m| m.host == gone) else { continue };
+        let Some(lost) = group.everyone().find(|m| m.host == gone) else { continue };
         let state = known(&mut observed.patroni).get_mut(&group.id).expect("a group");
         state.members.remove(lost.name.as_str());
         state.sync_standbys.retain(|s| s != lost.name.as_str());
@@ -313,6 +322,9 @@ fn group_state(group: &Group) -> GroupState {
         version: "4.0.7".into(),
         ..MemberState::default()
     };
+    let tags = ["nofailover", "nosync"].map(|tag| (tag.to_owned(), true.into()));
+    let reader = || MemberState { tags: tags.clone().into(), ..member_state(1) };
+    let members = group.members.iter().enumerate().map(|(i, m)| (m.name.to_string(), member_state(i)));
     GroupState {
         initialized: true,
         leader: leader.to_string(),
@@ -321,19 +333,19 @@ fn group_state(group: &Group) -> GroupState {
         sync_leader: leader.to_string(),
         sync_standbys: group.members[1..].iter().map(|m| m.name.to_string()).collect(),
         config: serde_json::json!({}),
-        members: group.members.iter().enumerate().map(|(i, m)| (m.name.to_string(), member_state(i))).collect(),
+        members: members.chain(group.readers.iter().map(|r| (r.name.to_string(), reader()))).collect(),
         ..GroupState::default()
     }
 }
 
 fn leader_facts(group: &Group) -> LeaderFacts {
-    let standbys = &group.members[1..];
+    let standbys = || group.everyone().skip(1);
+    let follows = |name: &str| standby_facts(if group.is_reader(name) { Replication::Async } else { group.replication });
     LeaderFacts {
         member: group.members[0].name.clone(),
         in_recovery: false,
-        standbys: standbys.iter().map(|m| (m.name.to_string(), standby_facts(group.replication))).collect(),
-        slots: standbys
-            .iter()
+        standbys: standbys().map(|m| (m.name.to_string(), follows(m.name.as_str()))).collect(),
+        slots: standbys()
             .map(|m| (m.name.as_str().replace('-', "_"), SlotFacts { active: true, retained_bytes: 4096 }))
             .collect(),
         connections_used: 12,

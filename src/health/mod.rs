@@ -55,6 +55,7 @@ pub const CHECKS: &[Check] = &[
     Check { id: "patroni-keys", promise: "Patroni's keys can be read from etcd with a quorum read", run: group::keys },
     Check { id: "leader", promise: "every group has exactly one leader, and it takes writes", run: group::leader },
     Check { id: "redundancy", promise: "every standby streams from its leader", run: replication::redundancy },
+    Check { id: "readers", promise: "every reader streams, and has no vote", run: replication::readers },
     Check {
         id: "synchronous",
         promise: "commits wait for the standbys that the topology promises",

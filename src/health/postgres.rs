@@ -8,6 +8,7 @@ use super::thresholds::{
 };
 use super::{Finding, Look};
 use crate::quantity::{bytes, millis};
+use crate::topology::GroupId;
 use crate::topology::model::Group;
 
 /// Every leader answers SQL.
@@ -35,7 +36,8 @@ pub fn slots(look: &Look<'_>) -> Vec<Finding> {
         let Some((widest, slot)) = facts.slots.iter().max_by_key(|(_, slot)| slot.retained_bytes) else {
             return vec![Finding::pass(group.id, "no slots")];
         };
-        let idle: Vec<&String> = facts.slots.iter().filter(|(_, slot)| !slot.active).map(|(name, _)| name).collect();
+        let idle = facts.slots.iter().filter(|(name, slot)| !slot.active && !left_by_reader(group, name));
+        let idle: Vec<&String> = idle.map(|(name, _)| name).collect();
         let kept = slot.retained_bytes;
         let evidence = format!("at most {} of WAL kept, for {widest}", bytes(kept));
         let remedy = format!("bring the reader of {widest} back, or drop the slot: a full disk stops {}", facts.member);
@@ -45,7 +47,7 @@ pub fn slots(look: &Look<'_>) -> Vec<Finding> {
             Finding::warn(group.id, evidence, remedy)
         } else if !idle.is_empty() {
             let remedy = "bring the reader back; Patroni drops the slot of a member that stays away";
-            let readers = group.members.iter().filter(|m| idle.iter().any(|slot| **slot == slot_name(m.name.as_str())));
+            let readers = group.everyone().filter(|m| idle.iter().any(|slot| **slot == slot_name(m.name.as_str())));
             let hosts: Vec<_> = readers.map(|m| &m.host).collect();
             let root = if hosts.len() == idle.len() { look.lost_with(hosts) } else { None };
             Finding::warn(group.id, format!("nobody reads from {}; {evidence}", list(idle)), remedy).following(root)
@@ -58,6 +60,12 @@ pub fn slots(look: &Look<'_>) -> Vec<Finding> {
 /// Patroni's name for a member's slot: what a slot may not contain becomes an underscore (source: `slot_name_from_member_name`).
 fn slot_name(member: &str) -> String {
     member.replace(['-', '.'], "_")
+}
+
+/// Whether it is the slot of a reader that was taken out, which Patroni keeps for `member_slots_ttl`: nobody is missed.
+fn left_by_reader(group: &Group, slot: &str) -> bool {
+    let name = slot.replace('_', "-");
+    GroupId::is_reader(&name) && GroupId::of_member(&name) == Some(group.id) && !group.is_reader(&name)
 }
 
 /// Connections are left.
@@ -148,6 +156,13 @@ mod tests {
         assert_eq!(with(keep(SLOT_FAIL_BYTES), slots), Verdict::Fail);
         assert_eq!(with(|l| l.slots.values_mut().for_each(|s| s.active = false), slots), Verdict::Warn);
         assert_eq!(with(|l| l.slots.clear(), slots), Verdict::Pass);
+        let left = |name: &'static str| {
+            move |l: &mut LeaderFacts| {
+                l.slots.insert(name.into(), SlotFacts { active: false, retained_bytes: 1 });
+            }
+        };
+        assert_eq!(with(left("worker_1_reader_1"), slots), Verdict::Pass, "it was taken out");
+        assert_eq!(with(left("worker_1_3"), slots), Verdict::Warn);
     }
 
     #[test]

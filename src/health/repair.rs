@@ -140,7 +140,7 @@ fn names(group: &Group, leader: &str, facts: &CitusFacts, repairs: &mut Repairs)
     // What a standby's row may be called: a member that no row names.
     let base = primary.name.trim_end_matches(DEMOTED);
     let free = |base: &str| {
-        let own = group.members.iter().map(|m| m.name.as_str()).filter(|name| *name != leader && !taken(name));
+        let own = group.everyone().map(|m| m.name.as_str()).filter(|name| *name != leader && !taken(name));
         own.clone().find(|name| *name == base).or_else(|| own.clone().next()).map(str::to_owned)
     };
     let mut steps = Vec::new();

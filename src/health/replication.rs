@@ -3,11 +3,12 @@
 use super::look::{is_up, list};
 use super::thresholds::{LAG_FAIL_BYTES, LAG_WARN_TIME};
 use super::{Finding, Look};
-use crate::observe::model::StandbyFacts;
+use crate::observe::model::{GroupState, StandbyFacts};
 use crate::quantity::{bytes, millis};
 use crate::topology::model::{Group, Member, Replication};
+use crate::topology::timing::READ_LAG;
 
-/// Every standby streams. Seen in the leader's `pg_stat_replication`; where the leader says nothing, as Patroni has it.
+/// Every standby that may take over streams. Seen in the leader's `pg_stat_replication`; where the leader says nothing, as Patroni has it.
 pub fn redundancy(look: &Look<'_>) -> Vec<Finding> {
     look.each_group(|group, state| {
         let expected: Vec<&Member> = group.members.iter().filter(|m| m.name.as_str() != state.leader).collect();
@@ -37,6 +38,35 @@ pub fn redundancy(look: &Look<'_>) -> Vec<Finding> {
             Finding::warn(group.id, format!("{up} of {all} standbys stream, {names} missing"), remedy).following(lost)
         }]
     })
+}
+
+/// Every reader streams, and is none of those that count: it may not lead, and no commit waits for it.
+pub fn readers(look: &Look<'_>) -> Vec<Finding> {
+    let findings =
+        look.each_group(|group, state| group.readers.iter().map(|reader| reads(look, group, state, reader)).collect());
+    if findings.is_empty() { vec![Finding::pass("readers", "the topology has none")] } else { findings }
+}
+
+fn reads(look: &Look<'_>, group: &Group, state: &GroupState, reader: &Member) -> Finding {
+    let name = &reader.name;
+    let own = state.members.get(name.as_str());
+    let tagged = |tag: &str| own.is_none_or(|own| own.tags.get(tag) == Some(&serde_json::Value::Bool(true)));
+    let seen = look.leader(group).ok().map(|facts| facts.standbys.get(name.as_str()));
+    let waited_for = matches!(seen, Some(Some(standby)) if matches!(standby.sync_state.as_str(), "sync" | "quorum"));
+    if !tagged("nofailover") || !tagged("nosync") || waited_for {
+        let evidence = "is a reader, and Patroni treats it as a standby that may lead: it lacks its tags";
+        return Finding::fail(name, evidence, "run `pgclusterctl up`");
+    }
+    let streams = match seen {
+        Some(standby) => standby.is_some_and(|standby| standby.state == "streaming"),
+        None => look.host(&reader.host).is_ok() && own.is_some_and(|own| is_up(&own.state)),
+    };
+    if streams {
+        return Finding::pass(name, format!("streams from {}", state.leader));
+    }
+    let doing = own.map_or("has not joined", |own| if own.state.is_empty() { "is silent" } else { "does not stream" });
+    Finding::warn(name, format!("{doing}: nobody reads from it"), format!("`pgclusterctl logs {name}` says what it waits for"))
+        .following(look.lost_with([&reader.host]))
 }
 
 /// Commits wait for the standbys that the topology promises.
@@ -85,6 +115,11 @@ pub fn lag(look: &Look<'_>) -> Vec<Finding> {
         let judge = |(name, standby): (&String, &StandbyFacts)| {
             let evidence = format!("{} and {} behind {}", bytes(standby.lag_bytes), millis(standby.lag_ms), facts.member);
             let remedy = format!("look at I/O and network of {name}; a long query there can hold replay back");
+            if group.is_reader(name) {
+                // It takes over from nobody: only those who read from it notice.
+                let late = standby.lag_bytes > READ_LAG || u128::from(standby.lag_ms) > LAG_WARN_TIME.as_millis();
+                return if late { Finding::warn(name, evidence, remedy) } else { Finding::pass(name, evidence) };
+            }
             if standby.lag_bytes > LAG_FAIL_BYTES {
                 Finding::fail(name, evidence, remedy)
             } else if standby.lag_bytes > limit {
@@ -96,7 +131,7 @@ pub fn lag(look: &Look<'_>) -> Vec<Finding> {
             }
         };
         // Others may stream too (a backup, a subscriber); they are not ours to judge.
-        let ours = |name: &str| group.members.iter().any(|m| m.name.as_str() == name);
+        let ours = |name: &str| group.everyone().any(|m| m.name.as_str() == name);
         facts.standbys.iter().filter(|(name, _)| ours(name)).map(judge).collect()
     })
 }
@@ -106,6 +141,7 @@ mod tests {
     use super::super::Verdict;
     use super::super::fixture::{self, verdict_of, with};
     use super::*;
+    use crate::observe::model::Observed;
 
     #[test]
     fn the_last_standby_lost_fails_one_of_two_warns() {
@@ -113,6 +149,29 @@ mod tests {
         assert_eq!(verdict_of(&last, "shard-1"), Verdict::Fail);
         let one = with(|o| drop(fixture::leader(o, 0).standbys.remove("coordinator-2")), redundancy);
         assert_eq!(verdict_of(&one, "coordinator"), Verdict::Warn);
+    }
+
+    #[test]
+    fn a_reader_is_no_redundancy_and_its_loss_no_failure() {
+        let (topology, healthy) = fixture::healthy_with_reader();
+        let judge = |check: fn(&Look<'_>) -> Vec<Finding>, subject: &str, change: &dyn Fn(&mut Observed)| {
+            let mut observed = healthy.clone();
+            change(&mut observed);
+            verdict_of(&check(&Look { topology: &topology, observed: &observed }), subject)
+        };
+        const READER: &str = "worker-1-reader-1";
+        let gone = |o: &mut Observed| drop(fixture::leader(o, 1).standbys.remove(READER));
+        assert_eq!(judge(readers, READER, &|_| ()), Verdict::Pass);
+        assert_eq!(judge(readers, READER, &gone), Verdict::Warn);
+        assert_eq!(judge(redundancy, "shard-1", &gone), Verdict::Pass);
+        let last = |o: &mut Observed| drop(fixture::leader(o, 1).standbys.remove("worker-1-2"));
+        assert_eq!(judge(redundancy, "shard-1", &last), Verdict::Fail, "the reader does not count");
+        let late = |o: &mut Observed| fixture::standby(o, 1, READER).lag_bytes = 10 << 30;
+        assert_eq!(judge(lag, READER, &late), Verdict::Warn);
+        let waits = |o: &mut Observed| fixture::standby(o, 1, READER).sync_state = "quorum".into();
+        assert_eq!(judge(readers, READER, &waits), Verdict::Fail);
+        let votes = |o: &mut Observed| fixture::state(o, 1, READER).tags.clear();
+        assert_eq!(judge(readers, READER, &votes), Verdict::Fail);
     }
 
     #[test]

@@ -47,6 +47,14 @@ pub enum NoCandidate {
         /// What could have been given.
         members: String,
     },
+    /// The member named has no vote.
+    #[error("{member} is a reader of {group}: it has no vote, and never leads")]
+    Reader {
+        /// As given.
+        member: String,
+        /// The group.
+        group: String,
+    },
     /// The member named leads already.
     #[error("{member} is the leader already")]
     Leads {
@@ -136,6 +144,9 @@ pub fn choose(
         if to == state.leader {
             return Err(NoCandidate::Leads { member: to.to_owned() });
         }
+        if group.is_reader(to) {
+            return Err(NoCandidate::Reader { member: to.to_owned(), group: group.id.to_string() });
+        }
         if !names.contains(&to) {
             let members = names.join(", ");
             return Err(NoCandidate::Unknown { member: to.to_owned(), group: group.id.to_string(), members });
@@ -203,7 +214,8 @@ mod tests {
             host: HostName::new(host).expect("a name"),
             group: GroupId(1),
         };
-        Group { id: GroupId(1), replication, members: vec![member("a", "h1"), member("b", "h2"), member("c", "h3")] }
+        let members = vec![member("a", "h1"), member("b", "h2"), member("c", "h3")];
+        Group { id: GroupId(1), replication, members, readers: vec![member("r", "h4")] }
     }
 
     fn state(sync: &[&str]) -> GroupState {
@@ -259,6 +271,17 @@ mod tests {
         let words =
             "no member of shard-1 can become leader: c is not synchronous, b is: acknowledged writes may be missing there";
         assert_eq!(refused.expect_err("c is not synchronous").to_string(), words);
+    }
+
+    #[test]
+    fn a_reader_is_none_whatever_is_forced() {
+        let mut state = state(&[]);
+        state.members.clear();
+        let streaming = MemberState { state: "running".into(), lsn: 1000, ..MemberState::default() };
+        state.members.insert("r".into(), streaming);
+        let ask = |to| choose(&group(Replication::Async), &state, Occasion::Unplanned { force: true }, u64::MAX, to);
+        assert!(matches!(ask(None), Err(NoCandidate::Nobody { unfit, .. }) if unfit.iter().all(|(name, _)| name != "r")));
+        assert!(matches!(ask(Some("r")), Err(NoCandidate::Reader { .. })));
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Planner<'_> {
         }
         // What will be rolled is judged after its own wave: it may be broken now, and the roll its cure.
         let settled = self.topology.groups.iter().filter(|g| !self.initialized(g) || !self.rolls(g));
-        let mut until: Vec<_> = settled.flat_map(|g| group_conditions(self.topology, g)).collect();
+        let mut until: Vec<_> = settled.flat_map(|g| whole_group(self.topology, g)).collect();
         let guards = self.services(|s| s.kind == Kind::Guard && self.deploy(s, Change::Update).is_none());
         until.extend(guards.map(|s| Condition::Running { service: s.name.clone() }));
         if self.services(|s| s.layer == Layer::Proxy).all(|s| self.deploy(s, Change::Update).is_none()) {
@@ -170,14 +170,17 @@ impl Planner<'_> {
         plan.push("members and proxies", actions, until);
     }
 
-    /// Groups that live are rolled one after another: standbys first, one at a time, then leadership is handed over.
+    /// Groups that live are rolled one after another: readers and standbys first, one at a time, then leadership is handed over.
     fn rolling_members(&self, plan: &mut Plan) {
         for group in self.topology.groups.iter().filter(|g| self.initialized(g)) {
             let Some(state) = self.group_state(group.id) else { continue };
-            let mut members: Vec<_> = group.members.iter().collect();
-            // Members that are down first: their update may be their cure, and costs no redundancy. The leader of now last:
-            // leadership moves once.
-            members.sort_by_key(|m| (m.name.as_str() == state.leader, is_up(state, m.name.as_str())));
+            let mut members: Vec<_> = group.everyone().collect();
+            // Members that are down first: their update may be their cure, and costs no redundancy. No more does that of readers.
+            // The leader of now last: leadership moves once.
+            members.sort_by_key(|m| {
+                let name = m.name.as_str();
+                (name == state.leader, is_up(state, name), !group.is_reader(name))
+            });
             if let Some(leader) = shrinking_leader(group, state) {
                 let restart = Action::RestartMember { member: leader.name.clone(), group: group.id };
                 plan.push(format!("{}: {}", group.id, leader.name), vec![restart], group_conditions(self.topology, group));
@@ -197,7 +200,10 @@ impl Planner<'_> {
                     plan.push(format!("{}: {HAND_OVER}", group.id), vec![switch], group_conditions(self.topology, group));
                 }
                 // Without a leader there is no health to wait for between two members, only progress.
-                let until = if state.leader.is_empty() { Vec::new() } else { group_conditions(self.topology, group) };
+                let mut until = if state.leader.is_empty() { Vec::new() } else { group_conditions(self.topology, group) };
+                if group.is_reader(name) && !state.leader.is_empty() {
+                    until.push(Condition::Member { member: member.name.clone(), group: group.id });
+                }
                 plan.push(format!("{}: {name}", group.id), vec![action], after(service, until));
             }
         }
@@ -242,7 +248,7 @@ impl Planner<'_> {
     /// Whether any member of the group is to be updated or restarted.
     fn rolls(&self, group: &Group) -> bool {
         let state = self.group_state(group.id);
-        group.members.iter().any(|m| {
+        group.everyone().any(|m| {
             let update = self.artifacts.service(m.name.as_str()).and_then(|s| self.deploy(s, Change::Update));
             update.is_some() || state.is_some_and(|s| restart(s, m).is_some())
         })
@@ -315,7 +321,13 @@ fn deployed(plan: &Plan) -> BTreeSet<String> {
     plan.actions().filter_map(name).collect()
 }
 
-/// What a healthy group fulfils.
+/// What a healthy group fulfils, and its readers, which nobody else waits for: without them a group is as safe as with them.
+fn whole_group(topology: &Topology, group: &Group) -> Vec<Condition> {
+    let readers = group.readers.iter().map(|r| Condition::Member { member: r.name.clone(), group: group.id });
+    group_conditions(topology, group).into_iter().chain(readers).collect()
+}
+
+/// What a healthy group fulfils, its readers aside.
 pub fn group_conditions(topology: &Topology, group: &Group) -> Vec<Condition> {
     let mut conditions = vec![Condition::Leader { group: group.id }];
     conditions.extend(group.members.iter().map(|m| Condition::Member { member: m.name.clone(), group: group.id }));
@@ -339,7 +351,7 @@ fn proxy_conditions(topology: &Topology, artifacts: &Artifacts) -> Vec<Condition
 /// What a healthy cluster fulfils: `up` ends when all of it holds.
 pub fn health_conditions(topology: &Topology, artifacts: &Artifacts) -> Vec<Condition> {
     let etcd = topology.etcd.iter().map(|m| Condition::EtcdMember { member: m.name.clone() });
-    let groups = topology.groups.iter().flat_map(|g| group_conditions(topology, g));
+    let groups = topology.groups.iter().flat_map(|g| whole_group(topology, g));
     let guards = artifacts.services.iter().filter(|s| s.kind == Kind::Guard);
     let guards = guards.map(|s| Condition::Running { service: s.name.clone() });
     etcd.chain(groups).chain(proxy_conditions(topology, artifacts)).chain(guards).collect()
@@ -401,6 +413,9 @@ fn removed_members(artifacts: &Artifacts, swarm: &SwarmFacts) -> Vec<Refusal> {
                     "put {group} back into the topology, or take it out for good: `pgclusterctl scale in --shard {}`",
                     group.0
                 ),
+                None if GroupId::is_reader(name) => {
+                    format!("put it back into the topology, or take it out for good: `pgclusterctl scale in --member {name}`")
+                }
                 None => "put it back into the topology; `up` never removes what holds data".to_owned(),
             };
             Refusal::new(name.clone(), "runs and holds data, but the topology does not have it", instead)

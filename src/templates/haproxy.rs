@@ -4,14 +4,10 @@ use serde::Serialize;
 
 use super::network::{NEAR, PATIENCE, Patience};
 use super::{RenderError, engine, services};
-use crate::topology::model::Proxy;
-use crate::topology::timing::{LEADER_ROUTE, LeaderRoute, SERVER_CHECK, ServerCheck};
+use crate::topology::model::{Member, Proxy, Reads};
+use crate::topology::timing::{LEADER_ROUTE, LeaderRoute, READ_LAG, SERVER_CHECK, ServerCheck};
 use crate::topology::units::show_duration;
-use crate::topology::{GroupId, Topology};
-
-/// Lag in bytes beyond which a standby gets no reads: far more than the jitter of a healthy standby, far less than what a
-/// broken one collects within minutes.
-const READ_LAG: u64 = 64 << 20;
+use crate::topology::{GroupId, HostName, Topology};
 
 #[derive(Serialize)]
 struct View<'a> {
@@ -25,8 +21,12 @@ struct View<'a> {
     postgres_uid: u32,
     read_lag: u64,
     read_lag_text: String,
-    poolers: Vec<Pooler>,
+    poolers: Vec<Server>,
     coordinators: Vec<&'a str>,
+    /// Coordinators and their readers.
+    readable: Vec<Server>,
+    /// Whether those of this proxy's zone come first.
+    near: bool,
 }
 
 /// In HAProxy's notation.
@@ -95,13 +95,18 @@ impl From<LeaderRoute> for LeaderView {
 }
 
 #[derive(Serialize)]
-struct Pooler {
+struct Server {
     name: String,
     backup: bool,
 }
 
 /// Renders the configuration of one proxy's HAProxy.
 pub(super) fn render(topology: &Topology, proxy: &Proxy) -> Result<String, RenderError> {
+    let zone = |host: &HostName| topology.host(host).zone.as_str();
+    let coordinators = topology.group(GroupId::COORDINATOR);
+    let near = proxy.reads == Reads::Zone && !zone(&proxy.host).is_empty();
+    let readable =
+        |member: &Member| Server { name: member.name.to_string(), backup: near && zone(&member.host) != zone(&proxy.host) };
     let view = View {
         cluster: topology.name.as_str(),
         name: format!("haproxy-{}", proxy.ordinal),
@@ -114,10 +119,9 @@ pub(super) fn render(topology: &Topology, proxy: &Proxy) -> Result<String, Rende
         read_lag: READ_LAG,
         read_lag_text: format!("{} MiB", READ_LAG >> 20),
         poolers: poolers(topology, proxy),
-        coordinators: topology
-            .group(GroupId::COORDINATOR)
-            .map(|group| group.members.iter().map(|m| m.name.as_str()).collect())
-            .unwrap_or_default(),
+        coordinators: coordinators.map(|group| group.members.iter().map(|m| m.name.as_str()).collect()).unwrap_or_default(),
+        readable: coordinators.map(|group| group.everyone().map(readable).collect()).unwrap_or_default(),
+        near,
     };
     engine::render("haproxy.cfg.tera", &view)
 }
@@ -129,10 +133,10 @@ pub(super) fn max_connections(topology: &Topology) -> u32 {
 }
 
 /// This host's pooler first, the others as backups in the order of the topology.
-fn poolers(topology: &Topology, proxy: &Proxy) -> Vec<Pooler> {
+fn poolers(topology: &Topology, proxy: &Proxy) -> Vec<Server> {
     let others = topology.proxies.iter().filter(|p| p.ordinal != proxy.ordinal);
     std::iter::once(proxy)
         .chain(others)
-        .map(|p| Pooler { name: format!("pgbouncer-{}", p.ordinal), backup: p.ordinal != proxy.ordinal })
+        .map(|p| Server { name: format!("pgbouncer-{}", p.ordinal), backup: p.ordinal != proxy.ordinal })
         .collect()
 }

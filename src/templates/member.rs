@@ -16,10 +16,15 @@ struct View<'a> {
     database: &'a str,
     postgres: u32,
     networks: Vec<String>,
+    reader: bool,
+    clone_from: bool,
 }
 
 /// Renders Patroni's local configuration of one member.
 pub(super) fn render(topology: &Topology, member: &Member) -> Result<String, RenderError> {
+    let group = topology.group(member.group);
+    let reader = group.is_some_and(|group| group.is_reader(member.name.as_str()));
+    let home = group.and_then(|group| group.members.first());
     let view = View {
         cluster: topology.name.as_str(),
         name: member.name.as_str(),
@@ -29,6 +34,9 @@ pub(super) fn render(topology: &Topology, member: &Member) -> Result<String, Ren
         database: &topology.database,
         postgres: topology.postgres,
         networks: networks(topology, member),
+        reader,
+        // From another zone a copy would take the long way twice.
+        clone_from: reader && home.is_some_and(|home| topology.host(&home.host).zone == topology.host(&member.host).zone),
     };
     engine::render("patroni.yml.tera", &view)
 }

@@ -44,7 +44,7 @@ fn group(id: u32, replication: Replication, hosts: &[usize]) -> Group {
         .enumerate()
         .map(|(n, host)| Member { name: member_name(&name(n + 1)), host: host_name(*host), group: id })
         .collect();
-    Group { id, replication, members }
+    Group { id, replication, members, readers: Vec::new() }
 }
 
 /// The default cluster on three hosts: three coordinators and a ring of three shard groups.
@@ -70,7 +70,10 @@ fn topology() -> Topology {
             group(2, Replication::Quorum, &[2, 3]),
             group(3, Replication::Async, &[3, 1]),
         ],
-        proxies: vec![Proxy { ordinal: 1, host: host_name(1) }, Proxy { ordinal: 2, host: host_name(2) }],
+        proxies: vec![
+            Proxy { ordinal: 1, host: host_name(1), reads: Reads::Any },
+            Proxy { ordinal: 2, host: host_name(2), reads: Reads::Any },
+        ],
         failover: Timings {
             ttl: Duration::from_secs(20),
             loop_wait: Duration::from_secs(1),
@@ -192,6 +195,62 @@ fn haproxys_backends_have_the_names_that_others_know() {
     assert!(leader.contains("    server leader-coordinator-1 coordinator-1:5432 ") && !standbys.contains("server leader-"));
 }
 
+/// The part of a configuration that belongs to a backend of HAProxy.
+fn backend<'a>(artifacts: &'a Artifacts, proxy: &str, name: &str) -> &'a str {
+    let service = artifacts.service(proxy).expect("rendered");
+    let text = &artifacts.configs[&service.configs[0]].text;
+    let (_, rest) = text.split_once(&format!("backend {name}\n")).expect("it has the backend");
+    rest.split("\n\n").next().unwrap_or_default()
+}
+
+#[test]
+fn a_reader_has_no_vote_and_serves_reads_alone() {
+    let mut topology = topology();
+    topology.hosts.push(host(4));
+    let reader = Member { name: GroupId(0).reader(1), host: host_name(4), group: GroupId(0) };
+    topology.groups[0].readers.push(reader.clone());
+    let settings = |artifacts: &Artifacts, name: &str| {
+        artifacts.configs[&artifacts.service(name).expect("rendered").configs[0]].text.clone()
+    };
+    let artifacts = rendered(&topology);
+    let own = settings(&artifacts, "coordinator-reader-1");
+    assert!(own.contains("\ntags:\n  nofailover: true\n  nosync: true\n") && own.contains("\n  clonefrom: true\n"), "{own}");
+    assert!(!settings(&artifacts, "coordinator-2").contains("tags:"));
+    let serves = |name| backend(&artifacts, "haproxy-1", name).contains("server coordinator-reader-1 ");
+    let read_from = ["coordinator_leader", "standbys", "leader_for_reads"].map(serves);
+    assert_eq!(read_from, [false, true, false]);
+    // Nothing that its group shares changes, or all members would have to restart.
+    let mut without = topology.clone();
+    without.groups[0].readers.clear();
+    assert_eq!(rendered(&without).dynamic, artifacts.dynamic);
+    assert_eq!(
+        changed_services(&rendered(&without), &artifacts),
+        ["coordinator-reader-1", "haproxy-1", "haproxy-2"].map(str::to_owned).into()
+    );
+    topology.hosts[3].zone = "far".into();
+    assert!(!settings(&rendered(&topology), "coordinator-reader-1").contains("clonefrom"));
+}
+
+#[test]
+fn a_proxy_may_prefer_what_is_near() {
+    let mut topology = topology();
+    for (host, zone) in topology.hosts.iter_mut().zip(["east", "east", "west"]) {
+        host.zone = zone.into();
+    }
+    let near = |topology: &Topology| {
+        let artifacts = rendered(topology);
+        let standbys = backend(&artifacts, "haproxy-1", "standbys").to_owned();
+        let far = standbys
+            .lines()
+            .filter(|line| line.ends_with(" backup"))
+            .map(|line| line.trim().split(' ').nth(1).map(str::to_owned));
+        (standbys.contains("option allbackups"), far.flatten().collect::<Vec<_>>())
+    };
+    assert_eq!(near(&topology), (false, Vec::new()));
+    topology.proxies[0].reads = Reads::Zone;
+    assert_eq!(near(&topology), (true, vec!["coordinator-3".to_owned()]));
+}
+
 #[test]
 fn replication_is_said_in_patronis_words() {
     let dynamic = rendered(&topology()).dynamic;
@@ -287,7 +346,7 @@ fn without_a_vip_there_is_no_keepalived() {
 #[test]
 fn three_proxies_wait_differently_long() {
     let mut topology = topology();
-    topology.proxies.push(Proxy { ordinal: 3, host: host_name(3) });
+    topology.proxies.push(Proxy { ordinal: 3, host: host_name(3), reads: Reads::Any });
     let artifacts = rendered(&topology);
     let adverts: Vec<u32> = (1..=3)
         .map(|n| {

@@ -41,6 +41,9 @@ pub struct TopologyFile {
     /// Shard groups one by one, instead of `shards.count`.
     #[serde(default)]
     pub shard: Vec<At<ShardBlock>>,
+    /// Readers: standbys without a vote, each of one group.
+    #[serde(default)]
+    pub reader: Vec<At<ReaderBlock>>,
     /// How the application's tables are spread over the shard groups.
     #[serde(default)]
     pub table: Vec<At<TableBlock>>,
@@ -215,6 +218,21 @@ pub struct ShardBlock {
     pub replication: Option<At<ReplicationName>>,
 }
 
+/// `[[reader]]`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReaderBlock {
+    /// Its host, which has no other member of the group.
+    #[schemars(regex(pattern = limits::NAME_PATTERN))]
+    pub host: At<String>,
+    /// Number of the shard group that it belongs to. Default: none, it is a reader of the coordinators.
+    #[schemars(range(min = limits::GROUP_NUMBER.0, max = limits::GROUP_NUMBER.1))]
+    pub shard: Option<At<u32>>,
+    /// Number of the reader within its group, larger than that of the block before; its name and data follow from it. Default: one more than the block before of the same group, the first is 1.
+    #[schemars(range(min = limits::READER_NUMBER.0, max = limits::READER_NUMBER.1))]
+    pub number: Option<At<u32>>,
+}
+
 /// `[[table]]`
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -253,6 +271,18 @@ pub enum ReplicationName {
 pub struct ProxySection {
     /// Hosts of HAProxy and PgBouncer, the preferred VIP holder first. Default: the first two hosts.
     pub hosts: Option<At<Vec<At<String>>>>,
+    /// Which standbys and readers serve port 5433: all of them, or first those in the proxy's own zone. Default: `any`.
+    pub reads: Option<At<ReadsName>>,
+}
+
+/// Which standbys and readers a proxy sends reads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadsName {
+    /// All alike.
+    Any,
+    /// Those in the proxy's zone; the others only while none of these can serve.
+    Zone,
 }
 
 /// `[failover]`

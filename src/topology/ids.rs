@@ -93,6 +93,9 @@ name_type!(
     MemberName
 );
 
+/// What stands before the number in the name of a reader: `coordinator-reader-1`.
+const READER: &str = "reader-";
+
 /// A Citus group: 0 is the coordinators' group, 1 and up are shard groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -107,15 +110,40 @@ impl GroupId {
         self == Self::COORDINATOR
     }
 
-    /// The group of a member by its name, `worker-3-1` or `coordinator-2`, whether or not a topology has it.
+    /// The group of a member or reader by its name, `worker-3-1`, `coordinator-2` or `worker-3-reader-1`, whether or not a
+    /// topology has it.
     pub fn of_member(name: &str) -> Option<Self> {
-        let ordinal = |text: &str| text.parse::<u32>().ok();
+        let ordinal = |text: &str| text.strip_prefix(READER).unwrap_or(text).parse::<u32>().ok();
         if let Some(rest) = name.strip_prefix("coordinator-") {
             return ordinal(rest).map(|_| Self::COORDINATOR);
         }
         let (group, member) = name.strip_prefix("worker-")?.split_once('-')?;
         ordinal(member)?;
-        ordinal(group).map(Self).filter(|group| !group.is_coordinator())
+        group.parse().ok().map(Self).filter(|group| !group.is_coordinator())
+    }
+
+    /// Whether the name is that of a reader, whether or not a topology has it.
+    pub fn is_reader(name: &str) -> bool {
+        Self::of_member(name).is_some() && name.contains(READER)
+    }
+
+    /// The name of its member of that number.
+    pub fn member(self, number: u32) -> MemberName {
+        self.named(number, "")
+    }
+
+    /// The name of its reader of that number.
+    pub fn reader(self, number: u32) -> MemberName {
+        self.named(number, READER)
+    }
+
+    fn named(self, number: u32, kind: &str) -> MemberName {
+        let name = if self.is_coordinator() {
+            format!("coordinator-{kind}{number}")
+        } else {
+            format!("worker-{}-{kind}{number}", self.0)
+        };
+        MemberName::new(&name).expect("words and numbers within their limits make a name")
     }
 }
 
@@ -143,7 +171,22 @@ mod tests {
     fn a_members_name_says_its_group() {
         let of = |name| GroupId::of_member(name).map(|group| group.0);
         assert_eq!((of("worker-3-1"), of("worker-30-1"), of("coordinator-2")), (Some(3), Some(30), Some(0)));
-        for other in ["worker-3", "worker-0-1", "worker-3-1-old", "worker-x-1", "etcd-1", "haproxy-1", "coordinator-"] {
+        assert_eq!((of("worker-3-reader-1"), of("coordinator-reader-12")), (Some(3), Some(0)));
+        assert_eq!(
+            (GroupId(9999).reader(99).as_str(), GroupId(0).reader(1).as_str()),
+            ("worker-9999-reader-99", "coordinator-reader-1")
+        );
+        for other in [
+            "worker-reader-3-1",
+            "coordinator-reader-",
+            "worker-3",
+            "worker-0-1",
+            "worker-3-1-old",
+            "worker-x-1",
+            "etcd-1",
+            "haproxy-1",
+            "coordinator-",
+        ] {
             assert_eq!(of(other), None, "{other}");
         }
     }

@@ -42,6 +42,9 @@ pub const GROUP_NUMBER: (u32, u32) = (1, 9999);
 /// Members of a group, beyond which replication slots and synchronous waits stop making sense.
 pub const MEMBERS: (u32, u32) = (1, 9);
 
+/// Numbers of a group's readers.
+pub const READER_NUMBER: (u32, u32) = (1, 99);
+
 /// Shards of a table, as far as Citus accepts them.
 pub const CITUS_SHARDS: (u32, u32) = (1, 64_000);
 

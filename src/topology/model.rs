@@ -137,14 +137,16 @@ pub struct Group {
     pub id: GroupId,
     /// What a commit waits for.
     pub replication: Replication,
-    /// Members; the first one is where the leader is at home.
+    /// Members that may lead; the first one is where the leader is at home. Only they count as redundancy.
     pub members: Vec<Member>,
+    /// Standbys without a vote: never leader, never synchronous, no redundancy.
+    pub readers: Vec<Member>,
 }
 
 /// A Patroni member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Member {
-    /// `coordinator-1`, `worker-2-1`, …
+    /// `coordinator-1`, `worker-2-1`, `coordinator-reader-1`, …
     pub name: MemberName,
     /// Where it runs.
     pub host: HostName,
@@ -171,6 +173,18 @@ pub struct Proxy {
     pub ordinal: u32,
     /// Where they run.
     pub host: HostName,
+    /// Which standbys and readers it sends reads to.
+    pub reads: Reads,
+}
+
+/// Which standbys and readers a proxy sends reads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reads {
+    /// All alike.
+    Any,
+    /// Those in its own zone; the others only while none of these can serve.
+    Zone,
 }
 
 /// Patroni's timings.
@@ -222,6 +236,16 @@ impl Timings {
 }
 
 impl Group {
+    /// All that run: members, then readers.
+    pub fn everyone(&self) -> impl Iterator<Item = &Member> + Clone {
+        self.members.iter().chain(&self.readers)
+    }
+
+    /// Whether that is one of its readers.
+    pub fn is_reader(&self, name: &str) -> bool {
+        self.readers.iter().any(|reader| reader.name.as_str() == name)
+    }
+
     /// Whether every commit waits for one standby that alone may be promoted. Then a guard need not wait for the moments in
     /// which Patroni steps down late.
     pub fn has_sole_standby(&self) -> bool {
@@ -329,9 +353,9 @@ impl Topology {
         self.hosts.iter().find(|h| &h.name == name).expect("resolution checked every host reference")
     }
 
-    /// All Patroni members, group by group.
+    /// All Patroni members with the readers, group by group.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.groups.iter().flat_map(|g| &g.members)
+        self.groups.iter().flat_map(Group::everyone)
     }
 
     /// The group of that number.

@@ -53,6 +53,9 @@ const LOGICAL_WORKERS_CITUS: u64 = 8;
 /// WAL senders and slots beside one per member: base backups of joining members, backups, shard moves (Patroni's default is 10).
 const SENDERS_ASIDE: u64 = 10;
 
+/// Readers that find room among those: a change of these settings restarts a whole group, and one more reader shall not.
+const READERS_ASIDE: usize = 4;
+
 /// All settings of a group: derived ones, with those of `[postgres.parameters]` over them.
 pub fn postgres_parameters(topology: &Topology, group: GroupId) -> BTreeMap<String, String> {
     let role = if group.is_coordinator() { Role::Coordinator } else { Role::Worker };
@@ -129,7 +132,7 @@ fn workers(limits: &Resources, citus: Option<Citus>, set: &mut BTreeMap<String, 
 }
 
 fn replication(topology: &Topology, group: GroupId, limits: &Resources, set: &mut BTreeMap<String, String>) {
-    let members = topology.group(group).map_or(0, |g| g.members.len() as u64);
+    let members = topology.group(group).map_or(0, |g| g.members.len() + g.readers.len().saturating_sub(READERS_ASIDE)) as u64;
     // Citus moves shards by logical replication.
     put(set, "wal_level", if topology.citus.is_some() { "logical" } else { "replica" });
     put(set, "max_wal_senders", members + SENDERS_ASIDE);

@@ -50,6 +50,10 @@ pub const SERVER_CHECK: ServerCheck = ServerCheck {
     timeout: Duration::from_secs(1),
 };
 
+/// Lag in bytes beyond which a standby or reader gets no reads: far more than the jitter of a healthy one, far less than what a
+/// broken one collects within minutes.
+pub const READ_LAG: u64 = 64 << 20;
+
 /// PgBouncer's pause after a login at the server that failed (`server_login_retry`; the default of 15 s outlasts a failover).
 pub const POOLER_LOGIN_RETRY: Duration = Duration::from_millis(200);
 /// How HAProxy leads the pooler's connections to the leader.

@@ -44,7 +44,7 @@ pub struct Loss {
     pub reads: Service,
     /// Groups without a leader until an operator forces a failover, in the worst case.
     pub blocked: Vec<GroupId>,
-    /// Groups with no member left.
+    /// Groups with no member left that may lead.
     pub gone: Vec<GroupId>,
     /// Groups that may lose acknowledged commits, since a standby need not have had them.
     pub may_lose_commits: Vec<GroupId>,
@@ -184,8 +184,10 @@ fn loss(topology: &Topology, lost: &BTreeSet<&HostName>, zone: &str) -> Loss {
             Fate::Serves => {}
         }
         // Citus asks the node that pg_dist_node names, which without a failover is the lost leader; a coordinator is reached
-        // through the proxies, which find any member that lives.
-        if fate == Fate::Serves || (left > 0 && (members_lost == 0 || group.id.is_coordinator())) {
+        // through the proxies, which find any member that lives, and any reader.
+        let readers_left = group.readers.len() - gone_with(&mut group.readers.iter().map(|r| &r.host));
+        let coordinator = group.id.is_coordinator() && left + readers_left > 0;
+        if fate == Fate::Serves || coordinator || (left > 0 && members_lost == 0) {
             readable.push(group.id);
         }
         if members_lost > 0 && left > 0 && group.replication == Replication::Async {

@@ -197,7 +197,7 @@ fn made(topology: &Topology, artifacts: &Artifacts) -> Observed {
 
 #[test]
 fn a_new_cluster_is_made_in_one_plan_and_leaders_are_at_home() {
-    for name in ["three-hosts.toml", "ha.toml", "classic.toml"] {
+    for name in ["three-hosts.toml", "ha.toml", "classic.toml", "read-scaling.toml", "geographic.toml"] {
         let (topology, artifacts) = example(name);
         let seen = made(&topology, &artifacts);
         let again = plan::plan(&topology, &artifacts, &seen).expect("still fine");
@@ -237,6 +237,38 @@ fn a_changed_cluster_is_rolled_member_by_member_with_the_leader_last() {
     let mut after = seen;
     carry_out(&plan, &changed, &artifacts, &mut after, usize::MAX);
     assert!(plan::plan(&changed, &artifacts, &after).expect("fine").is_empty());
+}
+
+#[test]
+fn readers_come_beside_members_that_stay_as_they_are_and_are_rolled_first() {
+    let (topology, artifacts) = example("read-scaling.toml");
+    let mut fewer = topology.clone();
+    fewer.groups[0].readers.truncate(1);
+    let mut seen = made(&fewer, &templates::render(&fewer).expect("renders"));
+    let plan = plan::plan(&topology, &artifacts, &seen).expect("more readers are no reason to refuse");
+    let deployed = |plan: &Plan| -> Vec<String> {
+        let name = |action: &Action| match action {
+            Action::Deploy { service, .. } => Some(service.to_string()),
+            _ => None,
+        };
+        plan.actions().filter_map(name).collect()
+    };
+    assert_eq!(deployed(&plan), ["coordinator-reader-2", "coordinator-reader-3", "haproxy-2", "haproxy-1"]);
+    carry_out(&plan, &topology, &artifacts, &mut seen, usize::MAX);
+    assert!(plan::plan(&topology, &artifacts, &seen).expect("fine").is_empty());
+
+    let refusals = plan::plan(&fewer, &templates::render(&fewer).expect("renders"), &seen).expect_err("readers are missing");
+    let instead =
+        "put it back into the topology, or take it out for good: `pgclusterctl scale in --member coordinator-reader-2`";
+    assert_eq!((refusals.len(), refusals[0].instead.as_str()), (2, instead));
+
+    let mut changed = topology.clone();
+    changed.images.node = "pgclusterctl/node:other".into();
+    let artifacts = templates::render(&changed).expect("renders");
+    let plan = plan::plan(&changed, &artifacts, &seen).expect("a new image is no reason to refuse");
+    let order = ["coordinator-reader-1", "coordinator-reader-2", "coordinator-reader-3", "coordinator-2", "coordinator-1"];
+    assert_eq!(deployed(&plan), order);
+    assert!(plan.waves.iter().all(|wave| wave.actions.len() <= 1 || wave.title == "configuration files"), "{plan:#?}");
 }
 
 #[test]

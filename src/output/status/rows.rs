@@ -46,7 +46,7 @@ pub struct MemberRow {
     pub member: String,
     /// Where it belongs.
     pub host: String,
-    /// `leader`, `sync`, `quorum`, `replica`, `unknown`.
+    /// `leader`, `sync`, `quorum`, `replica`, `reader`, `unknown`.
     pub role: &'static str,
     /// As Patroni says: `running`, `streaming`, `starting`, …; `absent` when it has no key, `unknown` when none could be read.
     pub state: String,
@@ -189,7 +189,7 @@ pub fn groups(look: &Look<'_>) -> Vec<GroupRow> {
 /// Rows of the Patroni members.
 pub fn members(look: &Look<'_>) -> Vec<MemberRow> {
     let groups = look.topology.groups.iter();
-    groups.flat_map(|group| group.members.iter().map(move |member| member_row(look, group, member))).collect()
+    groups.flat_map(|group| group.everyone().map(move |member| member_row(look, group, member))).collect()
 }
 
 fn member_row(look: &Look<'_>, group: &Group, member: &Member) -> MemberRow {
@@ -249,6 +249,7 @@ fn role(look: &Look<'_>, group: &Group, state: &GroupState, name: &str) -> &'sta
     match sql {
         Some("sync") => "sync",
         Some("quorum") => "quorum",
+        _ if group.is_reader(name) => "reader",
         Some(_) => "replica",
         None if state.sync_standbys.iter().any(|s| s == name) && group.replication == Replication::Quorum => "quorum",
         None if state.sync_standbys.iter().any(|s| s == name) => "sync",

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::hosts::Directory;
-use super::services::member_name;
 use crate::topology::file::{ReplicationName, TopologyFile};
 use crate::topology::finding::Finding;
 use crate::topology::ids::{GroupId, HostName};
@@ -301,9 +300,6 @@ fn replication(name: ReplicationName) -> Replication {
 }
 
 fn group(id: GroupId, replication: Replication, listed: Vec<HostName>) -> Group {
-    let member = |(host, ordinal): (HostName, u32)| {
-        let name = if id.is_coordinator() { format!("coordinator-{ordinal}") } else { format!("worker-{}-{ordinal}", id.0) };
-        Member { name: member_name(&name), host, group: id }
-    };
-    Group { id, replication, members: listed.into_iter().zip(1..).map(member).collect() }
+    let member = |(host, ordinal): (HostName, u32)| Member { name: id.member(ordinal), host, group: id };
+    Group { id, replication, members: listed.into_iter().zip(1..).map(member).collect(), readers: Vec::new() }
 }

@@ -262,14 +262,19 @@ impl Directory {
                 continue;
             }
             seen.insert(entry.as_str(), entry.span.clone());
-            match self.hosts.iter().find(|h| h.name.as_str() == entry.as_str()) {
-                Some(host) => listed.push(host.name.clone()),
-                // Its block is there but wrong, and was reported.
-                None if self.written.contains(&entry.value) => {}
-                None => findings.push(self.unknown(entry, key)),
-            }
+            listed.extend(self.one(entry, key, findings));
         }
         listed
+    }
+
+    /// The host of that name; nothing when it is none, which is then said.
+    pub(super) fn one(&self, entry: &At<String>, key: &str, findings: &mut Vec<Finding>) -> Option<HostName> {
+        let known = self.hosts.iter().find(|h| h.name.as_str() == entry.as_str());
+        // A block that is there but wrong was reported.
+        if known.is_none() && !self.written.contains(&entry.value) {
+            findings.push(self.unknown(entry, key));
+        }
+        known.map(|host| host.name.clone())
     }
 
     fn unknown(&self, entry: &At<String>, key: &str) -> Finding {

@@ -10,6 +10,7 @@ mod hosts;
 mod network;
 mod postgres;
 mod promise;
+mod readers;
 mod services;
 mod tables;
 mod whole;
@@ -45,7 +46,8 @@ pub(super) fn resolve(file: &TopologyFile, path: &Path, findings: &mut Vec<Findi
 
     let directory = hosts::read(file, path, findings);
     let etcd = services::etcd(file, &directory, findings);
-    let groups = groups::read(file, &directory, findings);
+    let mut groups = groups::read(file, &directory, findings);
+    readers::read(file, &directory, &mut groups, findings);
     let proxies = services::proxies(file, &directory, findings);
     let network = network::read(file, &directory, &proxies, findings);
     let failover = failover::read(&file.failover, findings);

@@ -1,12 +1,12 @@
 //! `[etcd]`, `[proxy]`, `[pooler]`, `[vector]` and `[images]`.
 
 use super::hosts::Directory;
-use crate::topology::file::{ImagesSection, PoolerSection, TopologyFile, VectorEngineName, VectorSection};
+use crate::topology::file::{ImagesSection, PoolerSection, ReadsName, TopologyFile, VectorEngineName, VectorSection};
 use crate::topology::finding::Finding;
 use crate::topology::ids::{HostName, MemberName};
 use crate::topology::images::{default_names, in_registry};
 use crate::topology::limits::{CLIENT_CONNECTIONS, POOL_SIZE};
-use crate::topology::model::{EtcdMember, Images, Pooler, Proxy, VectorEngine};
+use crate::topology::model::{EtcdMember, Images, Pooler, Proxy, Reads, VectorEngine};
 use crate::topology::span::At;
 
 /// Largest sensible etcd cluster: each member more slows down every write (etcd FAQ: "should not have more than seven", five
@@ -62,7 +62,19 @@ pub(super) fn proxies(file: &TopologyFile, directory: &Directory, findings: &mut
         }
         None => directory.first(2),
     };
-    listed.into_iter().zip(1..).map(|(host, ordinal)| Proxy { ordinal, host }).collect()
+    let reads = match &file.proxy.reads {
+        Some(written) if written.value == ReadsName::Zone => {
+            if directory.hosts().iter().all(|host| host.zone.is_empty()) {
+                findings.push(
+                    Finding::warning("unused-key", written.span.clone(), "proxy.reads has no effect without zones")
+                        .help("give the hosts a `zone`, or remove the key"),
+                );
+            }
+            Reads::Zone
+        }
+        _ => Reads::Any,
+    };
+    listed.into_iter().zip(1..).map(|(host, ordinal)| Proxy { ordinal, host, reads }).collect()
 }
 
 /// A member's name made of fixed words and numbers.

@@ -32,8 +32,8 @@ const SPARE: usize = 8;
 
 /// Every subnet must hold its services' addresses; Swarm leaves a task pending without a word when none is left.
 fn room(file: &TopologyFile, topology: &Topology, findings: &mut Vec<Finding>) {
-    let coordinators = topology.groups.first().map_or(0, |g| g.members.len());
-    let workers: usize = topology.groups.iter().skip(1).map(|g| g.members.len()).sum();
+    let (coordinators, workers): (Vec<_>, Vec<_>) = topology.members().partition(|member| member.group.is_coordinator());
+    let (coordinators, workers) = (coordinators.len(), workers.len());
     let (etcd, proxies) = (topology.etcd.len(), topology.proxies.len());
     let section = &file.network;
     let subnets = [
@@ -107,7 +107,11 @@ fn zones(file: &TopologyFile, topology: &Topology, findings: &mut Vec<Finding>) 
     }
     for group in topology.groups.iter().filter(|g| g.members.len() > 1) {
         let used: BTreeSet<&str> = group.members.iter().map(|m| zone_of[&m.host]).collect();
-        if let [only] = used.iter().collect::<Vec<_>>()[..] {
+        // Who puts readers elsewhere has one region that writes and others that read; what each loss costs, `tolerance` says.
+        let reads_elsewhere = group.readers.iter().any(|reader| !used.contains(zone_of[&reader.host]));
+        if let [only] = used.iter().collect::<Vec<_>>()[..]
+            && !reads_elsewhere
+        {
             let span = if group.id.is_coordinator() {
                 file.coordinators.hosts.as_ref().map(|h| h.span.clone())
             } else {
