@@ -9,10 +9,11 @@ use super::table;
 use super::ui::{Report, Tone, Ui};
 use crate::plan::PlanReport;
 use crate::plan::diff::Difference;
+use crate::plan::reader;
 use crate::plan::removal::Step;
 use crate::quantity::whole_millis;
 use crate::shards::{Job, Move};
-use crate::topology::model::{Group, Topology};
+use crate::topology::model::{Group, Member, Topology};
 use crate::topology::{GroupId, HostName};
 
 /// The end of `scale add-shard`.
@@ -44,8 +45,7 @@ pub struct Place {
 impl AddReport {
     /// Of a group that is up.
     pub fn new(topology: &Topology, group: &Group, took: Duration) -> Self {
-        let place =
-            |member: &crate::topology::model::Member| Place { member: member.name.to_string(), host: member.host.clone() };
+        let place = |member: &Member| Place { member: member.name.to_string(), host: member.host.clone() };
         Self {
             schema_version: 1,
             cluster: topology.name.to_string(),
@@ -66,6 +66,142 @@ impl Report for AddReport {
         };
         format!("{} of {} is up: {} ({}){moved}\n", self.group, self.cluster, members.join(", "), table::millis(self.took_ms))
     }
+}
+
+/// The end of `scale read`.
+#[derive(Debug, Serialize)]
+pub struct ReadersReport {
+    /// Version of this document's shape.
+    pub schema_version: u32,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The group.
+    pub group: String,
+    /// All its readers.
+    pub readers: Vec<Place>,
+    /// Whether anything had to be done.
+    pub changed: bool,
+    /// Until all was healthy.
+    pub took_ms: u64,
+}
+
+impl ReadersReport {
+    /// Of a group whose readers follow their leader.
+    pub fn new(topology: &Topology, group: GroupId, changed: bool, took: Duration) -> Self {
+        let readers = topology.group(group).map(|group| &group.readers[..]).unwrap_or_default();
+        let place = |member: &Member| Place { member: member.name.to_string(), host: member.host.clone() };
+        Self {
+            schema_version: 1,
+            cluster: topology.name.to_string(),
+            group: group.to_string(),
+            readers: readers.iter().map(place).collect(),
+            changed,
+            took_ms: whole_millis(took),
+        }
+    }
+}
+
+impl Report for ReadersReport {
+    fn text(&self, _ui: &Ui) -> String {
+        let readers: Vec<String> = self.readers.iter().map(|place| format!("{} on {}", place.member, place.host)).collect();
+        let (group, cluster, readers) = (&self.group, &self.cluster, readers.join(", "));
+        let state = if self.changed { format!("({})", table::millis(self.took_ms)) } else { "(nothing had to be done)".into() };
+        format!("{group} of {cluster} is read from {readers} {state}\n")
+    }
+}
+
+/// What `scale in --member` is about to do.
+#[derive(Debug, Serialize)]
+pub struct ReaderPlan {
+    /// Version of this document's shape.
+    pub schema_version: u32,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The reader.
+    pub reader: String,
+    /// In this order.
+    pub steps: Vec<reader::Step>,
+    /// Hosts on which its data volume stays.
+    pub kept: Vec<HostName>,
+    /// What changes in the topology file.
+    pub file: Option<Difference>,
+    /// What `up` has to do afterwards.
+    pub then: PlanReport,
+}
+
+impl Report for ReaderPlan {
+    fn text(&self, ui: &Ui) -> String {
+        let steps = self.steps.iter().map(ToString::to_string).collect();
+        let kept = self.kept.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
+        let kept = if kept.is_empty() { String::new() } else { format!("  kept: its data volume on {kept}\n") };
+        let head = going(&self.reader, &self.cluster, steps, &self.then, ui);
+        head + &kept + &changes(self.file.iter().chain(&self.then.differences), ui)
+    }
+}
+
+/// The end of `scale in --member`.
+#[derive(Debug, Serialize)]
+pub struct ReaderReport {
+    /// Version of this document's shape.
+    pub schema_version: u32,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The reader that is gone.
+    pub reader: String,
+    /// What was done by this run.
+    pub steps: Vec<reader::Step>,
+    /// Hosts on which its data volume was kept.
+    pub kept: Vec<HostName>,
+    /// Until the rest was healthy.
+    pub took_ms: u64,
+}
+
+impl ReaderReport {
+    /// Of a plan that was carried out.
+    pub fn new(plan: ReaderPlan, took: Duration) -> Self {
+        let ReaderPlan { cluster, reader, steps, kept, .. } = plan;
+        Self { schema_version: 1, cluster, reader, steps, kept, took_ms: whole_millis(took) }
+    }
+}
+
+impl Report for ReaderReport {
+    fn text(&self, _ui: &Ui) -> String {
+        let kept = if self.kept.is_empty() { "" } else { "; its data volume is kept" };
+        format!("{} is out of {}, which is healthy ({}){kept}\n", self.reader, self.cluster, table::millis(self.took_ms))
+    }
+}
+
+/// The numbered steps of taking something out, and what `up` does afterwards.
+fn going(what: &str, cluster: &str, steps: Vec<String>, then: &PlanReport, ui: &Ui) -> String {
+    let mut text = ui.paint(Tone::Head, &format!("Taking {what} out of {cluster}:"));
+    text.push('\n');
+    let last = steps.len() + 1;
+    for (step, number) in steps.into_iter().zip(1..) {
+        text += &format!("  {number}. {step}\n");
+    }
+    let then: Vec<String> = then.plan.actions().map(ToString::to_string).collect();
+    if !then.is_empty() {
+        text += &format!("  {last}. as `up` does: {}\n", then.join(", "));
+    }
+    text
+}
+
+/// Differences, line by line.
+fn changes<'d>(differences: impl Iterator<Item = &'d Difference>, ui: &Ui) -> String {
+    let mut text = String::new();
+    for difference in differences {
+        text += &format!("\n{}\n", ui.paint(Tone::Head, &format!("Changes in {}", difference.what)));
+        for line in difference.diff.lines() {
+            let tone = match line.as_bytes().first() {
+                Some(b'+') => Some(Tone::Good),
+                Some(b'-') => Some(Tone::Bad),
+                _ => None,
+            };
+            let line = tone.map_or_else(|| line.to_owned(), |tone| ui.paint(tone, line));
+            text += &format!("  {line}\n");
+        }
+    }
+    text
 }
 
 /// What `scale in` is about to do.
@@ -91,15 +227,8 @@ pub struct RemovalPlan {
 
 impl Report for RemovalPlan {
     fn text(&self, ui: &Ui) -> String {
-        let mut text = ui.paint(Tone::Head, &format!("Taking {} out of {}:", self.group, self.cluster));
-        text.push('\n');
-        for (step, number) in self.steps.iter().zip(1..) {
-            text += &format!("  {number}. {step}\n");
-        }
-        let then: Vec<String> = self.then.plan.actions().map(ToString::to_string).collect();
-        if !then.is_empty() {
-            text += &format!("  {}. as `up` does: {}\n", self.steps.len() + 1, then.join(", "));
-        }
+        let steps = self.steps.iter().map(ToString::to_string).collect();
+        let mut text = going(&self.group.to_string(), &self.cluster, steps, &self.then, ui);
         if !self.kept.is_empty() {
             let kept: Vec<String> = self.kept.iter().map(|(host, member)| format!("{member} on {host}")).collect();
             text += &format!("  kept: the data volumes {}\n", kept.join(", "));
@@ -107,19 +236,7 @@ impl Report for RemovalPlan {
         if !self.moves.is_empty() {
             text += &format!("\n{}", Moves::new(self.moves.clone()).text(ui));
         }
-        for difference in self.file.iter().chain(&self.then.differences) {
-            text += &format!("\n{}\n", ui.paint(Tone::Head, &format!("Changes in {}", difference.what)));
-            for line in difference.diff.lines() {
-                let tone = match line.as_bytes().first() {
-                    Some(b'+') => Some(Tone::Good),
-                    Some(b'-') => Some(Tone::Bad),
-                    _ => None,
-                };
-                let line = tone.map_or_else(|| line.to_owned(), |tone| ui.paint(tone, line));
-                text += &format!("  {line}\n");
-            }
-        }
-        text
+        text + &changes(self.file.iter().chain(&self.then.differences), ui)
     }
 }
 
@@ -183,6 +300,28 @@ mod tests {
             kept: vec![(host, "worker-3-2".into())],
             file: crate::plan::diff::unified("topology.toml", "count = 3\n", "count = 2\n"),
             then: PlanReport { schema_version: 1, cluster: "pgcluster".into(), pending: true, plan, differences: Vec::new() },
+        };
+        insta::assert_snapshot!(report.text(&Ui::new(false, false, false, false)));
+    }
+
+    #[test]
+    fn a_reader_goes_in_its_own_steps() {
+        let host = HostName::new("host4").expect("a name");
+        let then = PlanReport {
+            schema_version: 1,
+            cluster: "pgcluster".into(),
+            pending: false,
+            plan: Plan::default(),
+            differences: Vec::new(),
+        };
+        let report = ReaderPlan {
+            schema_version: 1,
+            cluster: "pgcluster".into(),
+            reader: "coordinator-reader-1".into(),
+            steps: vec![reader::Step::Edit, reader::Step::Service, reader::Step::Volumes { hosts: vec![host] }],
+            kept: Vec::new(),
+            file: crate::plan::diff::unified("topology.toml", "[[reader]]\nhost = \"host4\"\n", ""),
+            then,
         };
         insta::assert_snapshot!(report.text(&Ui::new(false, false, false, false)));
     }

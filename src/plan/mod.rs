@@ -8,6 +8,7 @@ pub mod dynamic;
 pub mod init;
 pub mod planner;
 pub mod preflight;
+pub mod reader;
 pub mod removal;
 pub mod remove;
 pub mod replace;

@@ -83,6 +83,12 @@ pub async fn services(world: World<'_>, group: GroupId, members: &[String], _con
     teardown::containers_gone(world, |service| GroupId::of_member(service) == Some(group)).await
 }
 
+/// Removes the service of one member that nobody waits for, and waits until its container is gone.
+pub async fn service(world: World<'_>, member: &str, _consent: &Consent) -> Result<(), StepError> {
+    objects::remove_service(world, member).await?;
+    teardown::containers_gone(world, |service| service == member).await
+}
+
 /// Pauses the group's Patroni: stopped then, it announces nothing, and PostgreSQL ends with its container.
 async fn still(world: World<'_>, group: GroupId) -> Result<(), StepError> {
     let key = format!("{}config", world.topology.dcs_prefix(group));

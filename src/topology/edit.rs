@@ -6,6 +6,7 @@
 
 mod groups;
 pub mod host;
+mod readers;
 #[cfg(test)]
 mod tests;
 
@@ -14,12 +15,13 @@ use std::path::Path;
 use toml_edit::{DocumentMut, RawString, Table};
 
 use super::finding::{self, Finding};
-use super::ids::GroupId;
+use super::ids::{GroupId, HostName, MemberName};
 use super::model::Topology;
 use super::resolve::{TopologyError, parse};
 use crate::error::{Exit, Failure};
 
 pub use groups::{add_group, remove_group};
+pub use readers::{add_readers, remove_reader};
 
 /// A file after an edit.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +70,30 @@ pub enum EditError {
         /// The host.
         host: String,
     },
+    /// A host has a member of the group already.
+    #[error("{host} has {member} already: a second member of {group} there adds nothing to read from")]
+    HostTaken {
+        /// The host.
+        host: HostName,
+        /// What it has.
+        member: MemberName,
+        /// The group.
+        group: GroupId,
+    },
+    /// No host is left for a reader.
+    #[error("every host has a member of {group} already")]
+    NoHost {
+        /// The group.
+        group: GroupId,
+    },
+    /// There is no such reader.
+    #[error("the topology has no reader {reader:?}")]
+    UnknownReader {
+        /// As asked for.
+        reader: String,
+        /// What there is.
+        known: String,
+    },
     /// The only shard group cannot go.
     #[error("{group} is the only shard group: without it the rows would have no place")]
     LastGroup {
@@ -100,10 +126,16 @@ impl Failure for EditError {
     fn exit(&self) -> Exit {
         match self {
             Self::Topology(error) => error.exit(),
-            Self::UnknownGroup { .. } | Self::UnknownHost { .. } | Self::HostTwice { .. } => Exit::Usage,
-            Self::Invalid { .. } | Self::LastGroup { .. } | Self::Plain { .. } | Self::NoNumber { .. } | Self::Moves { .. } => {
-                Exit::Refused
+            Self::UnknownGroup { .. } | Self::UnknownHost { .. } | Self::HostTwice { .. } | Self::UnknownReader { .. } => {
+                Exit::Usage
             }
+            Self::HostTaken { .. }
+            | Self::NoHost { .. }
+            | Self::Invalid { .. }
+            | Self::LastGroup { .. }
+            | Self::Plain { .. }
+            | Self::NoNumber { .. }
+            | Self::Moves { .. } => Exit::Refused,
         }
     }
 
@@ -112,7 +144,12 @@ impl Failure for EditError {
             Self::Topology(error) => error.hints(),
             Self::UnknownGroup { known, .. } => vec![format!("shard groups are {known}")],
             Self::UnknownHost { known, .. } => vec![format!("hosts are {known}")],
-            Self::HostTwice { .. } => vec!["name each host once, the leader's home first".into()],
+            Self::HostTwice { .. } => vec!["name each host once".into()],
+            Self::HostTaken { .. } => vec!["name a host without a member of the group; nothing was written".into()],
+            Self::NoHost { .. } => {
+                vec!["add a host first: a [[host]] block, `pgclusterctl init`, `pgclusterctl image push`".into()]
+            }
+            Self::UnknownReader { known, .. } => vec![format!("readers are {known}")],
             Self::Invalid { .. } => vec!["nothing was written".into()],
             Self::LastGroup { .. } => {
                 vec![
@@ -125,7 +162,7 @@ impl Failure for EditError {
             }
             Self::NoNumber { .. } => vec!["name the hosts and a free number in a [[shard]] block of your own".into()],
             Self::Moves { .. } => {
-                vec!["write shard groups as [[shard]] blocks with `number` and `hosts`; nothing was written".into()]
+                vec!["write shard groups as [[shard]] blocks with `number` and `hosts`, readers as [[reader]] blocks; nothing was written".into()]
             }
         }
     }

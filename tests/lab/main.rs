@@ -9,6 +9,7 @@ mod hosts;
 mod loss;
 mod metadata;
 mod pause;
+mod read;
 mod scale;
 mod shards;
 mod tables;
@@ -127,6 +128,7 @@ fn scenario(shards: u32) {
     }
     step("drills", || drills(&lab));
     step("a drill goes on after what cannot be carried out", || a_drill_goes_on(&lab));
+    step("a reader comes, serves reads, never leads, and goes", || read::from_a_fourth_host(&lab, &runtime, &write));
     step("a lost host is replaced, the operator is killed", || hosts::replace_a_lost_one(&lab, &runtime, &write));
     step("down keeps the data, up finds it again", || {
         lab.ctl(&["down", "--yes"]).ok();

@@ -3,6 +3,8 @@
 mod remove;
 mod replace;
 
+use std::time::Duration;
+
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::topology::HostName;
@@ -24,6 +26,12 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
     }
 }
 
-fn name(text: &str) -> Result<HostName, String> {
+/// `host remove` under another name.
+pub async fn take_out(context: &Context, host: &HostName, keep_volumes: bool, timeout: Duration) -> Result<Exit, CommandError> {
+    remove::run(context, &remove::Args { host: host.clone(), keep_volumes, plan: false, timeout }).await
+}
+
+/// A host's name as an argument.
+pub fn name(text: &str) -> Result<HostName, String> {
     HostName::new(text).map_err(|e| e.to_string())
 }

@@ -1,11 +1,14 @@
 //! `scale`: more or less of a cluster, by an edit of the topology file and what follows from it.
 
 mod add;
+mod read;
+mod reader_out;
 mod take_out;
 
 use crate::context::Context;
+use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
-use crate::observe::{Leaders, Probe, Scope, traces};
+use crate::observe::{Leaders, Probe, ProbeError, Scope, traces};
 use crate::plan::Refused;
 use crate::plan::planner::Refusal;
 use crate::plan::removal::{Burden, Remains};
@@ -18,7 +21,9 @@ use super::session::Session;
 pub enum Command {
     /// Add a shard group: to the topology file, to the cluster, and with shards if wanted.
     AddShard(add::Args),
-    /// Take a shard group out: its shards to the others, then all that is left of it.
+    /// Add readers to a group: standbys without a vote, that never lead and that no commit waits for.
+    Read(read::Args),
+    /// Take a shard group, a reader or a host out, with all that is left of it.
     In(take_out::Args),
 }
 
@@ -26,6 +31,7 @@ pub enum Command {
 pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandError> {
     match command {
         Command::AddShard(args) => add::run(context, args).await,
+        Command::Read(args) => read::run(context, args).await,
         Command::In(args) => take_out::run(context, args).await,
     }
 }
@@ -51,12 +57,26 @@ async fn remains(
 ) -> Result<Remains, CommandError> {
     let traces = traces::collect(&session.topology, &session.fleet, group).await;
     let remains = Remains::read(group, &session.topology, observed, &traces, burden);
-    let blind = |unseen: Vec<crate::observe::ProbeError>| {
-        let instead = "`pgclusterctl status` shows what answers; nothing is done on a guess";
-        let refusal = |error: crate::observe::ProbeError| Refusal::new(error.target.clone(), error.reason.clone(), instead);
-        Refused(unseen.into_iter().map(refusal).collect())
+    Ok(remains.map_err(unseen)?)
+}
+
+/// On what could not be seen nothing is done.
+fn unseen(errors: Vec<ProbeError>) -> Refused {
+    let instead = "`pgclusterctl status` shows what answers; nothing is done on a guess";
+    let refusal = |error: ProbeError| Refusal::new(error.target.clone(), error.reason.clone(), instead);
+    Refused(errors.into_iter().map(refusal).collect())
+}
+
+/// Between two steps: whether to go on.
+fn stopped(context: &Context, lock: &Lock) -> Result<(), CommandError> {
+    let error = if lock.is_lost() {
+        CommandError::new(Exit::Partial, "the cluster's lock was lost: another operator has it")
+    } else if context.interrupt.is_asked() {
+        CommandError::new(Exit::Interrupted, "interrupted between two steps")
+    } else {
+        return Ok(());
     };
-    Ok(remains.map_err(blind)?)
+    Err(error.hint("run the same command again: it goes on from what is there"))
 }
 
 /// Groups of the session's topology that were never brought up; none when that cannot be seen, which others say.

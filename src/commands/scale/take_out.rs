@@ -1,12 +1,13 @@
-//! `scale in`: one shard group less. What is to be done follows from what is there ([`crate::plan::removal`]): a command that was
+//! `scale in`: one shard group less, or what others do for a reader and a host. What is to be done follows from what is there ([`crate::plan::removal`]): a command that was
 //! killed is run again.
 
 use std::time::Instant;
 
+use super::super::host;
 use super::super::session::Session;
 use super::super::shards::{Shards, catalog, rebalance};
 use super::super::up;
-use super::{remains, scope, text};
+use super::{reader_out, remains, scope, stopped, text};
 use crate::consent::Consent;
 use crate::context::Context;
 use crate::engine::Lock;
@@ -19,16 +20,16 @@ use crate::plan::diff::unified;
 use crate::plan::removal::{Burden, Remains, Step, without};
 use crate::shards::{ShardMap, shared};
 use crate::steps::{rebalance::ShardError, removal, topology_file};
-use crate::topology::GroupId;
 use crate::topology::edit;
+use crate::topology::{GroupId, HostName};
 
 /// Arguments of `scale in`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The shard group.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub shard: u32,
-    /// Keep its data volumes on their hosts. A later group of the same number is refused until they are deleted.
+    /// What goes.
+    #[command(flatten)]
+    pub which: Which,
+    /// Keep the data volumes on their hosts. A later shard group of the same number is refused until they are deleted.
     #[arg(long)]
     pub keep_volumes: bool,
     /// How the rest of the cluster is brought to what the topology says then.
@@ -36,10 +37,36 @@ pub struct Args {
     pub up: up::Args,
 }
 
+/// Exactly one of them.
+#[derive(Debug, Clone, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// That shard group: its shards go to the others.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub shard: Option<u32>,
+    /// That reader, by its name.
+    #[arg(long, value_name = "READER")]
+    pub member: Option<String>,
+    /// That host, as `host remove` does it: its leaders and members go elsewhere.
+    #[arg(long, value_name = "HOST", value_parser = host::name)]
+    pub host: Option<HostName>,
+}
+
 /// Runs the command.
 pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
+    let Args { which, keep_volumes, up } = args;
+    match which {
+        Which { member: Some(reader), .. } => {
+            reader_out::run(context, reader_out::Out { reader, keep_volumes: *keep_volumes, up }).await
+        }
+        Which { host: Some(host), .. } => host::take_out(context, host, *keep_volumes, up.timeout).await,
+        // clap wants one of the three.
+        Which { shard, .. } => group_out(context, args, GroupId(shard.unwrap_or_default())).await,
+    }
+}
+
+async fn group_out(context: &Context, args: &Args, group: GroupId) -> Result<Exit, CommandError> {
     let started = Instant::now();
-    let group = GroupId(args.shard);
     let (path, old) = (&context.topology_path, text(context)?);
     // What the file says is judged before any host is asked.
     let edit = match edit::remove_group(&old, path, group) {
@@ -116,7 +143,7 @@ impl Work<'_> {
     /// Each step in order, then what `up` has to do, then a look whether anything is left.
     async fn carry_out(&self, steps: &[Step]) -> Result<(), CommandError> {
         for step in steps {
-            self.stopped()?;
+            stopped(self.context, self.lock)?;
             let progress = Progress::start(&self.context.ui, step.to_string());
             self.step(step)
                 .await
@@ -137,17 +164,6 @@ impl Work<'_> {
         }
         let left = left.iter().map(|step| format!("\n  {step}")).collect::<String>();
         Err(CommandError::new(Exit::Partial, format!("something of {} is back, or was not removed:{left}", self.group)))
-    }
-
-    fn stopped(&self) -> Result<(), CommandError> {
-        let error = if self.lock.is_lost() {
-            CommandError::new(Exit::Partial, "the cluster's lock was lost: another operator has it")
-        } else if self.context.interrupt.is_asked() {
-            CommandError::new(Exit::Interrupted, "interrupted between two steps")
-        } else {
-            return Ok(());
-        };
-        Err(error.hint("run the same command again: it goes on from what is there"))
     }
 
     async fn step(&self, step: &Step) -> Result<(), CommandError> {

@@ -44,6 +44,7 @@ pub fn remove_group(text: &str, path: &Path, group: GroupId) -> Result<Edit, Edi
     if shards.len() == 1 {
         return Err(EditError::LastGroup { group });
     }
+    super::readers::remove_all(&mut document, &before, group, path)?;
     if is_ring(&document) && position + 1 == shards.len() {
         set_count(&mut document, group.0 - 1);
     } else {
@@ -82,7 +83,7 @@ fn is_ring(document: &DocumentMut) -> bool {
     document.get("shard").is_none()
 }
 
-fn known_hosts(topology: &Topology, asked: &[String]) -> Result<Vec<HostName>, EditError> {
+pub(super) fn known_hosts(topology: &Topology, asked: &[String]) -> Result<Vec<HostName>, EditError> {
     let mut hosts: Vec<HostName> = Vec::new();
     for name in asked.iter().map(|name| name.trim()) {
         let Some(host) = topology.hosts.iter().find(|host| host.name.as_str() == name) else {

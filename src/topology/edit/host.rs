@@ -65,6 +65,12 @@ pub enum HostError {
         /// As asked for.
         wanted: Ipv4Addr,
     },
+    /// Readers are taken out one by one: what follows from their numbers stays as it is.
+    #[error("{host} has readers")]
+    Reads {
+        /// The host that was to go.
+        host: HostName,
+    },
     /// Another host has the address.
     #[error("{address} is the address of {host}")]
     AddressTaken {
@@ -79,7 +85,7 @@ impl Failure for HostError {
     fn exit(&self) -> Exit {
         match self {
             Self::Syntax(_) => Exit::Topology,
-            Self::Taken { .. } => Exit::Refused,
+            Self::Taken { .. } | Self::Reads { .. } => Exit::Refused,
             _ => Exit::Usage,
         }
     }
@@ -88,6 +94,11 @@ impl Failure for HostError {
         match self {
             Self::NoAddress { .. } => vec!["add --address with the IPv4 address under which the other hosts reach it".into()],
             Self::Taken { .. } => vec!["name a host that is not in the topology; nothing was changed".into()],
+            Self::Reads { host } => {
+                vec![format!(
+                    "take them out first: `pgclusterctl topology show` names those on {host}, `pgclusterctl scale in --member READER` takes one out"
+                )]
+            }
             _ => Vec::new(),
         }
     }
@@ -144,6 +155,9 @@ pub fn remove(text: &str, host: &HostName) -> Result<String, HostError> {
         let known = addresses.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
         return Err(HostError::Unknown { old: host.clone(), known });
     };
+    if readers_on(&mut document, host).next().is_some() {
+        return Err(HostError::Reads { host: host.clone() });
+    }
     match document.get_mut("host") {
         Some(Item::ArrayOfTables(tables)) => drop(tables.remove(position)),
         Some(Item::Value(Value::Array(list))) => drop(list.remove(position)),
@@ -183,6 +197,7 @@ fn rename_in_lists(document: &mut DocumentMut, old: &HostName, new: &HostName) {
         let entries = list.iter_mut().filter(|entry| entry.as_str() == Some(old.as_str()));
         entries.for_each(|entry| replace_value(entry, new.as_str()));
     });
+    readers_on(document, old).for_each(|block| set(block, "host", new.as_str()));
 }
 
 /// Changes every list that names hosts.
@@ -194,6 +209,11 @@ fn in_lists(document: &mut DocumentMut, change: impl Fn(&mut Array)) {
     for block in blocks(document, "shard") {
         block.get_mut("hosts").and_then(Item::as_array_mut).into_iter().for_each(&change);
     }
+}
+
+/// The blocks of readers on that host.
+fn readers_on<'a>(document: &'a mut DocumentMut, host: &HostName) -> impl Iterator<Item = &'a mut dyn TableLike> {
+    blocks(document, "reader").into_iter().filter(|block| text_of(*block, "host") == host.as_str())
 }
 
 /// The blocks of that name, written as `[[name]]` or as a list of inline tables.
@@ -374,6 +394,17 @@ mod tests {
         let more = left(&resolved(CLASSIC), &resolved(&four), &host("host1"));
         assert_eq!(more, Err("worker-3-3 would be new".to_owned()));
         assert!(matches!(remove(CLASSIC, &host("host7")), Err(HostError::Unknown { .. })));
+    }
+
+    #[test]
+    fn readers_are_replaced_with_their_host_and_keep_it_from_going() {
+        let read =
+            format!("{HA}\n[[host]]\nname = \"host4\"\naddress = \"10.0.0.14\"\n\n[[reader]]\nhost = \"host4\" # near\n");
+        let text = replace(&read, &host("host4"), &new("host9", Some("10.0.0.19"))).expect("replaces");
+        assert!(text.ends_with("[[reader]]\nhost = \"host9\" # near\n"), "{text}");
+        let (before, after) = (resolved(&read), resolved(&text));
+        assert_eq!(moved(&before, &after, &host("host4"), &host("host9")), Ok(vec!["coordinator-reader-1".to_owned()]));
+        assert_eq!(remove(&read, &host("host4")), Err(HostError::Reads { host: host("host4") }));
     }
 
     #[test]

@@ -1,0 +1,131 @@
+//! A reader comes on a fourth host, serves reads, has no vote, and goes again with its host; the operator is killed on the way.
+
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::client::{Target, Writer};
+use super::harness::{Lab, eventually};
+use super::{RECOVERY, ROWS, psql};
+
+/// The lab's topology does not name it.
+const HOST: &str = "host4";
+const READER: &str = "coordinator-reader-1";
+
+pub fn from_a_fourth_host(lab: &Lab, runtime: &Runtime, write: &Target) {
+    let path = lab.path("topology.toml");
+    let text = || std::fs::read_to_string(&path).expect("readable");
+    let before = text();
+    bring_host(lab, &before);
+    lab.ctl(&["scale", "read", "--coordinator", "--hosts", "host1", "--yes"]).exits(6);
+    lab.ctl(&["scale", "in", "--member", READER, "--yes"]).exits(2);
+
+    runtime.block_on(write.batch("create table read_beside (id bigint primary key)"));
+    let writer = runtime.block_on(async { Writer::start(write.clone(), "read_beside") });
+    let add = ["scale", "read", "--coordinator", "--hosts", HOST, "--yes"];
+    kill(lab, &add, "] members and proxies");
+    assert!(text().contains("[[reader]]"), "the file is written before anything is deployed");
+    let added = lab.json(&add);
+    assert_eq!((&added["readers"][0]["member"], &added["changed"]), (&READER.into(), &true.into()), "{added:#}");
+    assert_eq!(lab.json(&add)["changed"], false);
+    lab.ctl(&["plan", "--check"]).ok();
+    assert_eq!(role(lab), Some(("reader".into(), "streaming".into())));
+    eventually("the read port reaches the reader", RECOVERY, || reads_from_reader(lab, &write.password));
+
+    no_vote(lab);
+    let written = runtime.block_on(writer.finish());
+    eprintln!("    {} writes; the longest waited {} ms", written.acknowledged.len(), written.outage.as_millis());
+    let rows = written.acknowledged.len() as i64;
+    assert!(runtime.block_on(write.number("select count(*) from read_beside")) >= rows);
+    assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
+    runtime.block_on(write.batch("drop table read_beside"));
+
+    let out = ["scale", "in", "--member", READER, "--yes"];
+    lab.ctl(&["scale", "in", "--host", HOST, "--yes"]).exits(6);
+    kill(lab, &out, "stop and remove");
+    assert!(!text().contains("[[reader]]"), "the file is written before anything is destroyed");
+    lab.ctl(&out).ok();
+    assert_eq!(role(lab), None);
+    lab.ctl(&["plan", "--check"]).ok();
+    lab.ctl(&["scale", "in", "--host", HOST, "--yes"]).ok();
+    eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
+        run if run.status == 0 => Ok(()),
+        run => Err(run.stdout),
+    });
+    assert!(!text().contains(HOST), "{}", text());
+    std::fs::write(&path, before).expect("writable");
+    lab.ctl(&["plan", "--check"]).ok();
+}
+
+/// A host more, in the file and in the Swarm; a ring of shard groups stays where it is.
+fn bring_host(lab: &Lab, before: &str) {
+    lab.lab(&["up", "--spare", "1"]).ok();
+    let status = lab.lab(&["status", "--format", "json"]).ok();
+    let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
+    let host = status["hosts"].as_array().and_then(|hosts| hosts.iter().find(|h| h["name"] == HOST)).expect("a spare host");
+    let block = format!("[[host]]\nname = \"{HOST}\"\naddress = {}\n\n[network]\n", host["address"]);
+    let ring = "[shards]\nhosts = [\"host1\", \"host2\", \"host3\"]\n";
+    let text = before.replacen("[network]\n", &block, 1).replacen("[shards]\n", ring, 1);
+    std::fs::write(lab.path("topology.toml"), text).expect("writable");
+    lab.ctl(&["init", "--yes"]).ok();
+    lab.ctl(&["image", "push"]).ok();
+}
+
+/// Neither by order nor by the loss of the leader does it ever lead; it follows whoever does.
+fn no_vote(lab: &Lab) {
+    for verb in [&["switchover"][..], &["failover", "--force"]] {
+        let refused = lab.ctl(&[verb, &["--coordinator", "--to", READER, "--yes"]].concat());
+        assert!(refused.status != 0 && refused.stderr.contains("has no vote"), "{}", refused.stderr);
+    }
+    lab.ctl(&["switchover", "--coordinator", "--yes"]).ok();
+    let leader = || {
+        let members = lab.json(&["status"])["members"].as_array().cloned().unwrap_or_default();
+        let leads = members.iter().find(|m| m["group"] == "coordinator" && m["role"] == "leader");
+        leads.and_then(|m| m["member"].as_str()).unwrap_or_default().to_owned()
+    };
+    let lost = leader();
+    let crash = "kill -9 $(head -1 /var/lib/postgresql/17/data/postmaster.pid)";
+    lab.ctl(&["exec", &lost, "--", "sh", "-c", crash]).ok();
+    eventually("another leads, and the reader follows", RECOVERY, || {
+        let now = leader();
+        assert_ne!(now, READER);
+        let run = lab.ctl(&["health"]);
+        if now != lost && !now.is_empty() && run.status == 0 { Ok(()) } else { Err(format!("{now} leads: {}", run.stdout)) }
+    });
+    assert_eq!(role(lab), Some(("reader".into(), "streaming".into())));
+}
+
+/// Its role and state, `sync` and `quorum` included, as its leader's `pg_stat_replication` has it.
+fn role(lab: &Lab) -> Option<(String, String)> {
+    let members = lab.json(&["status"])["members"].as_array().cloned().expect("members");
+    let row = members.iter().find(|row| row["member"] == READER)?;
+    let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    Some((text("role"), text("state")))
+}
+
+/// Sessions are spread: within a few, one is the reader's.
+fn reads_from_reader(lab: &Lab, password: &str) -> Result<(), String> {
+    let own = lab.ctl(&["exec", READER, "--", "hostname", "-I"]).ok().stdout;
+    let asked = ["select host(inet_server_addr())", "select pg_is_in_recovery()", "select count(*) >= 0 from ledger"];
+    let answers: Vec<String> = (0..8).map(|_| psql(lab, password, &asked)).collect();
+    let is_its = |answer: &String| answer.lines().next().is_some_and(|address| own.split_whitespace().any(|a| a == address));
+    match answers.iter().find(|answer| is_its(answer)) {
+        Some(answer) if answer.ends_with("t\nt") => Ok(()),
+        _ => Err(format!("{own}: {answers:?}")),
+    }
+}
+
+/// Starts a command and kills it with SIGKILL as soon as a line of it has these words.
+fn kill(lab: &Lab, args: &[&str], words: &str) {
+    let mut run = lab.command(args).spawn().expect("the binary starts");
+    let stderr = BufReader::new(run.stderr.take().expect("stderr is piped"));
+    // What is announced before it begins is numbered, and ends in more words.
+    let begins = |line: String| line.ends_with(words) || line.trim_start().starts_with(words);
+    let told = stderr.lines().map_while(Result::ok).any(begins);
+    assert!(told, "it ended before it told of '{words}'");
+    std::thread::sleep(Duration::from_millis(200));
+    run.kill().expect("it can be killed");
+    run.wait().expect("it ends");
+}
