@@ -87,6 +87,10 @@ const LAST_JOB: &str = "select j.job_id::int8, s.state::text, s.description, coa
 
 const WAL_LEVEL: &str = "select current_setting('wal_level')";
 
+/// Every move of a drain is one of the same node, so both limits count.
+const EXECUTORS: &str = "select least(current_setting('citus.max_background_task_executors')::int4,
+    current_setting('citus.max_background_task_executors_per_node')::int4)";
+
 const FREE: &str = "select n.groupid::int4, r.result::int8
     from run_command_on_workers('select available_disk_size from citus_local_disk_space_stats()') r
     join pg_dist_node n on (n.nodename, n.nodeport) = (r.nodename, r.nodeport)
@@ -155,9 +159,11 @@ impl Catalog {
     /// What is looked at before shards move.
     pub async fn move_facts(&self) -> Result<MoveFacts, SqlError> {
         let ask = |query: &'static str| self.rows(query, &[], SLOW);
-        let (tables, job, wal, free) = tokio::try_join!(ask(WITHOUT_IDENTITY), ask(UNFINISHED_JOB), ask(WAL_LEVEL), ask(FREE))?;
+        let (tables, executors, job, wal, free) =
+            tokio::try_join!(ask(WITHOUT_IDENTITY), ask(EXECUTORS), ask(UNFINISHED_JOB), ask(WAL_LEVEL), ask(FREE))?;
         Ok(MoveFacts {
             without_identity: tables.iter().map(|row| row.get(0)).collect(),
+            executors: executors.first().and_then(|row| u32::try_from(row.get::<_, i32>(0)).ok()).unwrap_or_default(),
             running_job: job.first().and_then(|row| row.get(0)),
             wal_level: wal.first().map(|row| row.get(0)).unwrap_or_default(),
             free_bytes: free.iter().map(|row| (group(row, 0), number(row.get(1)))).collect(),

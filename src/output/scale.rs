@@ -234,7 +234,7 @@ impl Report for RemovalPlan {
             text += &format!("  kept: the data volumes {}\n", kept.join(", "));
         }
         if !self.moves.is_empty() {
-            text += &format!("\n{}", Moves::new(self.moves.clone()).text(ui));
+            text += &format!("\n{}", Moves::new(self.moves.clone(), 1).text(ui));
         }
         text + &changes(self.file.iter().chain(&self.then.differences), ui)
     }

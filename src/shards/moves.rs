@@ -82,14 +82,15 @@ pub fn moves(map: &ShardMap, planned: &[PlannedShard]) -> Vec<Move> {
 
 /// What a move costs before its first byte and after its last: replication set up, caught up and switched (measured on the lab).
 const MOVE_OVERHEAD: Duration = Duration::from_secs(3);
-/// Bytes a second of one move: an initial copy over a network of 1 Gbit/s, with indexes built behind it. An estimate.
+/// Bytes a second of all moves together: an initial copy over a network of 1 Gbit/s, with indexes built behind it. An estimate.
 const COPY_RATE: u64 = 50 * 1024 * 1024;
 
-/// How long moves take one after another. An estimate, in both directions.
-pub fn estimate(moves: &[Move]) -> Estimate {
+/// How long moves take, so many at once. An estimate, in both directions: moves at once wait for each other's bytes, since they share
+/// disks and network, and only what is not copying happens side by side.
+pub fn estimate(moves: &[Move], parallel: u32) -> Estimate {
     let bytes = moves.iter().filter_map(|m| m.bytes).sum();
-    let overhead = MOVE_OVERHEAD * u32::try_from(moves.len()).unwrap_or(u32::MAX);
-    Estimate { moves: moves.len(), bytes, time: overhead + Duration::from_secs(bytes / COPY_RATE) }
+    let rounds = u32::try_from(moves.len()).unwrap_or(u32::MAX).div_ceil(parallel.max(1));
+    Estimate { moves: moves.len(), parallel, bytes, time: MOVE_OVERHEAD * rounds + Duration::from_secs(bytes / COPY_RATE) }
 }
 
 /// See [`estimate`].
@@ -97,9 +98,11 @@ pub fn estimate(moves: &[Move]) -> Estimate {
 pub struct Estimate {
     /// How many moves.
     pub moves: usize,
+    /// At most so many at once.
+    pub parallel: u32,
     /// Bytes of all whose size is known.
     pub bytes: u64,
-    /// One after another.
+    /// Until the last one is done.
     #[serde(rename = "time_ms", serialize_with = "as_millis")]
     pub time: Duration,
 }
@@ -144,7 +147,9 @@ mod tests {
     #[test]
     fn an_estimate_counts_moves_and_bytes() {
         let one = Move { shard: 1, tables: vec![], from: GroupId(1), to: GroupId(2), bytes: Some(100 * 1024 * 1024) };
-        assert_eq!(estimate(&[one.clone(), one]).time, Duration::from_secs(10));
-        assert_eq!(estimate(&[]).time, Duration::ZERO);
+        let three = [one.clone(), one.clone(), one];
+        let times = [1, 2, 3, 9].map(|parallel| estimate(&three, parallel).time.as_secs());
+        assert_eq!(times, [15, 12, 9, 9]);
+        assert_eq!(estimate(&[], 1).time, Duration::ZERO);
     }
 }

@@ -11,6 +11,8 @@ use crate::topology::GroupId;
 pub struct MoveFacts {
     /// Tables without primary key or replica identity.
     pub without_identity: Vec<String>,
+    /// How many moves Citus does at once, in all and on one node.
+    pub executors: u32,
     /// Number of a job that is not over yet.
     pub running_job: Option<i64>,
     /// `wal_level` of the coordinators' leader.
@@ -31,8 +33,8 @@ pub struct Obstacle {
 /// Of a disk's free room so much must stay free beside what is moved onto it: a tenth, for WAL and the copies' indexes.
 const SPARE: u64 = 10;
 
-/// All that is in the way.
-pub fn obstacles(map: &ShardMap, facts: &MoveFacts, moves: &[Move], mode: TransferMode) -> Vec<Obstacle> {
+/// All that is in the way of these moves, so many at once.
+pub fn obstacles(map: &ShardMap, facts: &MoveFacts, moves: &[Move], mode: TransferMode, parallel: u32) -> Vec<Obstacle> {
     let mut found = Vec::new();
     let mut add = |what: String, way_out: &str| found.push(Obstacle { what, way_out: way_out.to_owned() });
     if let Some(job) = facts.running_job {
@@ -68,6 +70,13 @@ pub fn obstacles(map: &ShardMap, facts: &MoveFacts, moves: &[Move], mode: Transf
             "remove wal_level from [postgres.parameters] and run `pgclusterctl up`",
         );
     }
+    if parallel > facts.executors {
+        add(
+            format!("Citus does {} moves at once here, not {parallel}", facts.executors),
+            "ask for fewer; or set citus.max_background_task_executors and citus.max_background_task_executors_per_node under \
+             [postgres.parameters] and run `pgclusterctl up`, which restarts nothing for it",
+        );
+    }
     for (group, free) in &facts.free_bytes {
         let coming: u64 = moves.iter().filter(|m| m.to == *group).filter_map(|m| m.bytes).sum();
         if coming > 0 && coming + coming / SPARE > *free {
@@ -90,7 +99,7 @@ mod tests {
     use super::*;
 
     fn facts() -> MoveFacts {
-        MoveFacts { wal_level: "logical".into(), free_bytes: vec![(GroupId(1), 1_000)], ..MoveFacts::default() }
+        MoveFacts { wal_level: "logical".into(), executors: 4, free_bytes: vec![(GroupId(1), 1_000)], ..MoveFacts::default() }
     }
 
     fn one_move(bytes: u64) -> Vec<Move> {
@@ -98,7 +107,7 @@ mod tests {
     }
 
     fn what(map: &ShardMap, facts: &MoveFacts, bytes: u64, mode: TransferMode) -> Vec<String> {
-        obstacles(map, facts, &one_move(bytes), mode).into_iter().map(|o| o.what).collect()
+        obstacles(map, facts, &one_move(bytes), mode, 4).into_iter().map(|o| o.what).collect()
     }
 
     #[test]
@@ -113,12 +122,13 @@ mod tests {
         map.nodes.get_mut(&GroupId(2)).expect("of the fixture").metadata_synced = false;
         let facts = MoveFacts {
             without_identity: vec!["orders".into(), "elsewhere".into()],
+            executors: 2,
             running_job: Some(4),
             wal_level: "replica".into(),
             free_bytes: vec![(GroupId(1), 320)],
         };
         let found = what(&map, &facts, 300, TransferMode::Auto);
-        let begins = ["job 4", "worker-1-1", "worker-2-1", "orders", "wal_level", "shard-1 has 320 B"];
+        let begins = ["job 4", "worker-1-1", "worker-2-1", "orders", "wal_level", "Citus does 2 moves", "shard-1 has 320 B"];
         assert_eq!(found.len(), begins.len(), "{found:#?}");
         for (found, begin) in found.iter().zip(begins) {
             assert!(found.starts_with(begin), "{found}");

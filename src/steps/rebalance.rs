@@ -90,37 +90,36 @@ impl Failure for ShardError {
     }
 }
 
+/// Puts the moves of a job into so many lanes: each waits for the one that stands so many before it. Citus' own limits of moves at
+/// once are for all jobs; and where more may run than they allow, its monitor counts moves that it did not start against their nodes
+/// (`AssignRunnableTasks` of 13.2). The monitor sees the job after the commit.
+const LANES: &str = "with lane as (
+        select task_id, lag(task_id, $2) over (order by task_id) as before from pg_dist_background_task where job_id = $1),
+    waits as (
+        insert into pg_dist_background_task_depend (job_id, task_id, depends_on)
+        select $1, task_id, before from lane where before is not null on conflict do nothing)
+    update pg_dist_background_task t set status = 'blocked' from lane where t.task_id = lane.task_id and lane.before is not null";
+
 /// How a rebalance is to be run.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Start {
     /// What to move.
     pub options: PlanOptions,
     /// How.
     pub mode: TransferMode,
-    /// Whether shards of the same tables move at the same time.
-    pub parallel: bool,
+    /// So many moves at once, one or more.
+    pub parallel: u32,
 }
 
 /// Starts Citus' background job; its number, or `None` when there is nothing to move.
 pub async fn start(catalog: &Catalog, start: &Start, _consent: &Consent) -> Result<Option<i64>, ShardError> {
-    let doing = "starting the rebalance";
-    let Some(threshold) = start.options.threshold else {
-        return job(catalog, start, start.options.strategy.as_deref()).await.map_err(ShardError::while_doing(doing));
-    };
-    // citus_rebalance_start takes no threshold: a strategy has it. Moves are planned at the start, so it may go again at once.
-    run(catalog, "begin").await.map_err(ShardError::while_doing(doing))?;
     let started = async {
+        run(catalog, "begin").await?;
         let base = start.options.strategy.as_deref();
-        let make = "insert into pg_catalog.pg_dist_rebalance_strategy
-            (name, default_strategy, shard_cost_function, node_capacity_function, shard_allowed_on_node_function,
-             default_threshold, minimum_threshold, improvement_threshold)
-            select $1::text, false, shard_cost_function, node_capacity_function, shard_allowed_on_node_function,
-             $2, 0, improvement_threshold
-            from pg_catalog.pg_dist_rebalance_strategy where case when $3::text is null then default_strategy else name = $3 end";
-        catalog.rows(make, &[&STRATEGY, &threshold, &base], CATALOG).await?;
-        let id = job(catalog, start, Some(STRATEGY)).await?;
-        let unmake = "delete from pg_catalog.pg_dist_rebalance_strategy where name = $1::text";
-        catalog.rows(unmake, &[&STRATEGY], CATALOG).await?;
+        let id = match start.options.threshold {
+            None => job(catalog, start, base).await?,
+            Some(threshold) => job_within(catalog, start, base, threshold).await?,
+        };
         run(catalog, "commit").await?;
         Ok(id)
     };
@@ -129,7 +128,22 @@ pub async fn start(catalog: &Catalog, start: &Start, _consent: &Consent) -> Resu
         // The connection ends with this program; until then it shall hold no lock.
         let _ = run(catalog, "rollback").await;
     }
-    started.map_err(ShardError::while_doing(doing))
+    started.map_err(ShardError::while_doing("starting the rebalance"))
+}
+
+/// citus_rebalance_start takes no threshold: a strategy has it. Moves are planned at the start, so it may go again at once.
+async fn job_within(catalog: &Catalog, start: &Start, base: Option<&str>, threshold: f32) -> Result<Option<i64>, SqlError> {
+    let make = "insert into pg_catalog.pg_dist_rebalance_strategy
+        (name, default_strategy, shard_cost_function, node_capacity_function, shard_allowed_on_node_function,
+         default_threshold, minimum_threshold, improvement_threshold)
+        select $1::text, false, shard_cost_function, node_capacity_function, shard_allowed_on_node_function,
+         $2, 0, improvement_threshold
+        from pg_catalog.pg_dist_rebalance_strategy where case when $3::text is null then default_strategy else name = $3 end";
+    catalog.rows(make, &[&STRATEGY, &threshold, &base], CATALOG).await?;
+    let id = job(catalog, start, Some(STRATEGY)).await?;
+    let unmake = "delete from pg_catalog.pg_dist_rebalance_strategy where name = $1::text";
+    catalog.rows(unmake, &[&STRATEGY], CATALOG).await?;
+    Ok(id)
 }
 
 async fn job(catalog: &Catalog, start: &Start, strategy: Option<&str>) -> Result<Option<i64>, SqlError> {
@@ -137,8 +151,13 @@ async fn job(catalog: &Catalog, start: &Start, strategy: Option<&str>) -> Result
     let query = "select citus_rebalance_start(rebalance_strategy => $1, drain_only => $2,
         shard_transfer_mode => $3::text::citus.shard_transfer_mode,
         parallel_transfer_reference_tables => $4, parallel_transfer_colocated_shards => $4)::int8";
-    let rows = catalog.rows(query, &[&strategy, &start.options.drain_only, &mode, &start.parallel], CATALOG).await?;
-    Ok(rows.first().and_then(|row| row.get(0)))
+    let rows = catalog.rows(query, &[&strategy, &start.options.drain_only, &mode, &(start.parallel > 1)], CATALOG).await?;
+    let id: Option<i64> = rows.first().and_then(|row| row.get(0));
+    if let Some(id) = id {
+        let lanes = i32::try_from(start.parallel.max(1)).unwrap_or(i32::MAX);
+        catalog.rows(LANES, &[&id, &lanes], CATALOG).await?;
+    }
+    Ok(id)
 }
 
 async fn run(catalog: &Catalog, statement: &str) -> Result<(), SqlError> {

@@ -38,9 +38,10 @@ const CONNECTIONS_BETWEEN_WORKERS: u64 = 100;
 /// PgBouncer keeps a pool per database and user; an application and an operator, or a reader, make two.
 const POOLS_PER_PROXY: u64 = 2;
 
-/// Background task executors per node. Citus' default of 1 lets a rebalance use one link at a time; 2 lets each node send and
-/// receive at once.
-const CITUS_TASK_EXECUTORS_PER_NODE: u64 = 2;
+/// How many moves of a rebalance may run at once (`shards rebalance --parallel`), in all and on one node. Citus' default is 1 for
+/// both. A rebalance runs one move at a time unless it is asked for more, whatever is allowed here; so many fit into
+/// [`LOGICAL_WORKERS_CITUS`].
+const CITUS_TASK_EXECUTORS: u64 = 4;
 
 /// Background workers that Citus itself starts: the maintenance daemon of the database and the monitor of the task queue.
 const CITUS_OWN_WORKERS: u64 = 2;
@@ -69,7 +70,8 @@ pub fn postgres_parameters(topology: &Topology, group: GroupId) -> BTreeMap<Stri
     put(&mut set, "max_connections", connections);
     if let Some(citus) = topology.citus {
         put(&mut set, "citus.shard_count", citus.shard_count);
-        put(&mut set, "citus.max_background_task_executors_per_node", CITUS_TASK_EXECUTORS_PER_NODE);
+        put(&mut set, "citus.max_background_task_executors", CITUS_TASK_EXECUTORS);
+        put(&mut set, "citus.max_background_task_executors_per_node", CITUS_TASK_EXECUTORS);
         // What one node opens to another, all its sessions together; a worker grants this much and more.
         put(&mut set, "citus.max_shared_pool_size", max_connections(topology, GroupId::COORDINATOR));
         // Two-phase commit on every write that touches two shards (Citus' own advice: twice the connections).
@@ -119,7 +121,7 @@ fn workers(limits: &Resources, citus: Option<Citus>, set: &mut BTreeMap<String, 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let parallel = if limits.cpus > 0.0 { (limits.cpus.ceil() as u64).clamp(2, 64) } else { PARALLEL_DEFAULT };
     let (logical, own) = match citus {
-        Some(_) => (LOGICAL_WORKERS_CITUS, CITUS_OWN_WORKERS + 2 * CITUS_TASK_EXECUTORS_PER_NODE),
+        Some(_) => (LOGICAL_WORKERS_CITUS, CITUS_OWN_WORKERS + CITUS_TASK_EXECUTORS),
         None => (LOGICAL_WORKERS, 0),
     };
     // One more is the launcher of logical replication.

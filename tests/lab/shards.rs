@@ -1,12 +1,13 @@
 //! Where the rows are, and moving them while clients write.
 
 use std::io::{BufRead, BufReader};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer};
-use super::harness::Lab;
+use super::harness::{Lab, finished};
 use super::{ROWS, SHARDS};
 
 /// Shards of the table that is watched, by group.
@@ -57,7 +58,9 @@ pub fn move_under_load(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(takes_shards(lab, 3), Some(false));
 
     lab.ctl(&["shards", "drain", "--shard", "3", "--undo", "--yes"]).ok();
-    lab.ctl(&["shards", "rebalance", "--strategy", "by_shard_count", "--yes"]).ok();
+    let refused = lab.ctl(&["shards", "rebalance", "--parallel", "9", "--plan"]).exits(6);
+    assert!(refused.stderr.contains("citus.max_background_task_executors_per_node"), "{}", refused.stderr);
+    two_at_once(lab, runtime, target);
     let again = lab.json(&["shards", "rebalance", "--strategy", "by_shard_count", "--plan"]);
     assert_eq!(again["moves"].as_array().map(Vec::len), Some(0), "{again:#}");
     assert!(runtime.block_on(target.number(&format!("{OF_LEDGER} 3"))) >= 10);
@@ -91,6 +94,20 @@ pub fn one_by_one(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);
     lab.ctl(&["shards", "move", "1", "--to", "1", "--yes"]).exits(2);
     lab.ctl(&["health"]).ok();
+}
+
+/// A rebalance with two moves at once has two at once, and never more.
+fn two_at_once(lab: &Lab, runtime: &Runtime, target: &Target) {
+    let args = ["shards", "rebalance", "--strategy", "by_shard_count", "--parallel", "2", "--yes"];
+    let mut rebalance = lab.command(&args).spawn().expect("the binary starts");
+    let mut most = 0;
+    while rebalance.try_wait().expect("it is ours").is_none() {
+        let running = "select count(*) from pg_dist_background_task where status = 'running'";
+        most = most.max(runtime.block_on(target.number(running)));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let run = finished(&rebalance.wait_with_output().expect("it ended"), Duration::ZERO).ok();
+    assert_eq!(most, 2, "moves at once\n{}", run.stderr);
 }
 
 /// Starts draining the third group, and kills the operator as soon as the first move is told.

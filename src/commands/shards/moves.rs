@@ -63,9 +63,9 @@ pub async fn relocate(context: &Context, args: &MoveArgs) -> Result<Exit, Comman
         context.ui.note(format!("shard {} is on {group} already", args.shard));
         return Ok(Exit::Ok);
     }
-    let plan = PlanReport::new(vec![together(&shards, placement, group)]);
+    let plan = PlanReport::new(vec![together(&shards, placement, group)], 1);
     let facts = shards.catalog.move_facts().await.map_err(ShardError::while_doing("looking at what moves need"))?;
-    let found = obstacles(&shards.map, &facts, &plan.moves, args.transfer);
+    let found = obstacles(&shards.map, &facts, &plan.moves, args.transfer, 1);
     if !found.is_empty() {
         return Err(ShardError::Obstacles(found).into());
     }

@@ -37,20 +37,27 @@ pub struct Args {
 }
 
 /// How shards are moved.
-#[derive(Debug, Clone, Copy, Default, clap::Args)]
+#[derive(Debug, Clone, Copy, clap::Args)]
 pub struct How {
     /// How rows get to their new place.
     #[arg(long, value_enum, value_name = "MODE", default_value_t)]
     pub transfer: TransferMode,
-    /// Move shards of the same tables at the same time.
-    #[arg(long)]
-    pub parallel: bool,
+    /// Moves at once; more take more of the nodes away from clients.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub parallel: u32,
     /// Show what would be moved, and change nothing.
     #[arg(long)]
     pub plan: bool,
     /// Do not wait for the end.
     #[arg(long)]
     pub detach: bool,
+}
+
+impl Default for How {
+    /// While clients write, one move after another.
+    fn default() -> Self {
+        Self { transfer: TransferMode::default(), parallel: 1, plan: false, detach: false }
+    }
 }
 
 /// Arguments of `shards status`.
@@ -173,12 +180,16 @@ pub async fn cancel(context: &Context) -> Result<Exit, CommandError> {
 async fn checked(shards: &Shards, options: &PlanOptions, how: &How) -> Result<PlanReport, CommandError> {
     let facts = shards.catalog.move_facts().await.map_err(ShardError::while_doing("looking at what moves need"))?;
     if facts.running_job.is_some() {
-        return Err(ShardError::Obstacles(obstacles(&shards.map, &facts, &[], how.transfer)).into());
+        return Err(ShardError::Obstacles(obstacles(&shards.map, &facts, &[], how.transfer, 1)).into());
     }
     let planned = shards.catalog.planned(options).await.map_err(ShardError::while_doing("asking Citus for a plan"))?;
     let moves = moves(&shards.map, &planned);
-    let found = obstacles(&shards.map, &facts, &moves, how.transfer);
-    if found.is_empty() || moves.is_empty() { Ok(PlanReport::new(moves)) } else { Err(ShardError::Obstacles(found).into()) }
+    let found = obstacles(&shards.map, &facts, &moves, how.transfer, how.parallel);
+    if found.is_empty() || moves.is_empty() {
+        Ok(PlanReport::new(moves, how.parallel))
+    } else {
+        Err(ShardError::Obstacles(found).into())
+    }
 }
 
 /// Shows the plan and asks; `None` when there is nothing to do, or only the plan was asked for.
@@ -265,7 +276,8 @@ pub async fn emptied(
         over(followed(context, shards, id).await?)?;
     }
     let options = PlanOptions { drain_only: true, ..PlanOptions::default() };
-    let start = Start { options, ..Start::default() };
+    let How { transfer, parallel, .. } = How::default();
+    let start = Start { options, mode: transfer, parallel };
     if let Some(id) = rebalance::start(&shards.catalog, &start, consent).await? {
         over(followed(context, shards, id).await?)?;
     }

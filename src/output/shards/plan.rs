@@ -20,9 +20,9 @@ pub struct PlanReport {
 }
 
 impl PlanReport {
-    /// Of these moves.
-    pub fn new(moves: Vec<Move>) -> Self {
-        Self { schema_version: SCHEMA_VERSION, estimate: estimate(&moves), moves }
+    /// Of these moves, so many at once.
+    pub fn new(moves: Vec<Move>, parallel: u32) -> Self {
+        Self { schema_version: SCHEMA_VERSION, estimate: estimate(&moves, parallel), moves }
     }
 }
 
@@ -43,9 +43,10 @@ impl Report for PlanReport {
                 one.tables.join(", "),
             ]);
         }
-        let Estimate { moves, bytes, time } = self.estimate;
+        let Estimate { moves, parallel, bytes, time } = self.estimate;
+        let how = if parallel > 1 { format!("{parallel} at once") } else { "one after another".to_owned() };
         let (moves, bytes) = (if moves == 1 { "1 move".to_owned() } else { format!("{moves} moves") }, table::bytes(bytes));
         let time = table::millis(whole_millis(time));
-        table::render_for(table, ui) + &format!("\n{moves}, {bytes}, about {time} one after another (an estimate)\n")
+        table::render_for(table, ui) + &format!("\n{moves}, {bytes}, about {time}, {how} (an estimate)\n")
     }
 }
