@@ -75,7 +75,9 @@ fn read(text: &str) -> Result<ProxyFacts, String> {
         let fields: Vec<_> = line.split(',').collect();
         let field = |index: usize| fields.get(index).copied().unwrap_or_default();
         match field(server) {
-            "FRONTEND" if CLIENTS.contains(&field(proxy)) => facts.sessions += field(sessions).parse::<u64>().unwrap_or_default(),
+            "FRONTEND" if CLIENTS.contains(&field(proxy)) => {
+                facts.sessions += field(sessions).parse::<u64>().unwrap_or_default()
+            }
             "FRONTEND" | "BACKEND" => {}
             // This proxy itself, once more: says nothing about anybody.
             _ if field(status) == UNCHECKED => {}

@@ -190,9 +190,24 @@ fn haproxys_backends_have_the_names_that_others_know() {
     let service = artifacts.service("haproxy-1").expect("rendered");
     let text = &artifacts.configs[&service.configs[0]].text;
     let backends: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("backend ")).collect();
-    assert_eq!(backends, ["poolers", "coordinator_leader", "standbys", "leader_for_reads"]);
+    assert_eq!(backends, ["poolers", "leader_tls", "coordinator_leader", "standbys", "leader_for_reads"]);
     let (standbys, leader) = text.split_once("backend leader_for_reads").expect("the backend that stands in for the standbys");
     assert!(leader.contains("    server leader-coordinator-1 coordinator-1:5432 ") && !standbys.contains("server leader-"));
+}
+
+/// Who waits longer must not be given up by whom it waits for: PgBouncer for HAProxy, that for its own script.
+#[test]
+fn whoever_waits_for_a_leader_is_more_patient_than_the_next_one_on_the_way() {
+    let script = include_str!("../../images/proxy/leader.lua");
+    let constant = |name: &str| -> u64 {
+        let value = script.lines().find_map(|l| l.strip_prefix(&format!("local {name} = "))).expect("a constant of the script");
+        value.parse().expect("a number")
+    };
+    let wait = Duration::from_millis(constant("PAUSE_MS") * constant("PAUSES"));
+    let route = timing::LEADER_ROUTE;
+    assert!(wait + Duration::from_millis(250) <= route.patience, "{wait:?}");
+    assert!(route.patience + 2 * route.connect <= route.handshake);
+    assert!(route.handshake < timing::POOLER_CONNECT_TIMEOUT);
 }
 
 /// The part of a configuration that belongs to a backend of HAProxy.

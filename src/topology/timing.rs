@@ -70,6 +70,7 @@ pub struct LeaderRoute {
     pub retries: u32,
 }
 
+/// Connecting takes one round trip between hosts that are near, or some within a region.
 pub const LEADER_ROUTE: LeaderRoute = LeaderRoute {
     patience: Duration::from_millis(2_500),
     connect: Duration::from_millis(200),
