@@ -317,7 +317,7 @@ async fn follow(context: &Context, shards: &Shards, id: i64) -> Result<Exit, Com
 async fn followed(context: &Context, shards: &Shards, id: i64) -> Result<Option<Job>, CommandError> {
     let _guard = context.interrupt.guard();
     let step = Step::start(&context.ui, format!("rebalance, job {id}"));
-    let (mut seen, mut told) = (Instant::now(), u64::MAX);
+    let (mut seen, mut told) = (Instant::now(), None);
     let mut newer = None;
     loop {
         if context.interrupt.is_asked() {
@@ -342,12 +342,13 @@ async fn followed(context: &Context, shards: &Shards, id: i64) -> Result<Option<
     }
 }
 
-/// On a terminal the line changes in place; elsewhere one line is told for each move that is done.
-fn progress(ui: &Ui, step: &Step, job: &Job, told: &mut u64) {
+/// On a terminal the line changes in place; elsewhere one line is told for each move that is done, or broke.
+fn progress(ui: &Ui, step: &Step, job: &Job, told: &mut Option<(u64, Vec<String>)>) {
     let text = tell(job);
     step.at(&text);
-    if !ui.draws_progress() && *told != job.done {
-        *told = job.done;
+    let now = Some((job.done, job.errors.clone()));
+    if !ui.draws_progress() && *told != now {
+        *told = now;
         ui.note(format!("  {text}"));
     }
 }

@@ -73,12 +73,34 @@ fn tone(state: JobState) -> Tone {
     }
 }
 
-/// A job on one line, for progress: `3 of 10 moves; shard 102535 of orders, shard-3 -> shard-1: Copying Data, 3.1 of 12 MiB`.
+/// A job on one line, for progress: `3 of 10 moves; shard 102535 of orders, shard-3 -> shard-1: Copying Data, 3.1 of 12 MiB`. A move
+/// that broke is told with its cause: until Citus has tried again often enough, nothing else says what is waited for.
 pub fn tell(job: &Job) -> String {
     let moves = job.running.iter().map(|one| {
         let [shard, table, from, to, phase, copied, of, _] = row(one);
         format!("shard {shard} of {table}, {from} -> {to}: {phase}, {copied} of {of}")
     });
+    let broken = job.errors.iter().map(|error| format!("tried again: {error}"));
     let head = format!("{} of {} moves", job.done, job.moves);
-    std::iter::once(head).chain(moves).collect::<Vec<_>>().join("; ")
+    std::iter::once(head).chain(moves).chain(broken).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_that_broke_is_told_while_it_is_tried_again() {
+        let error = "shard 103 of orders: ERROR: connection to the remote node failed".to_owned();
+        let job = Job {
+            id: 1,
+            state: JobState::Failing,
+            description: String::new(),
+            done: 3,
+            moves: 10,
+            running: Vec::new(),
+            errors: vec![error.clone()],
+        };
+        assert_eq!(tell(&job), format!("3 of 10 moves; tried again: {error}"));
+    }
 }
