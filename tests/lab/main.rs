@@ -8,6 +8,7 @@ mod harness;
 mod hosts;
 mod loss;
 mod metadata;
+mod moves;
 mod pause;
 mod read;
 mod scale;
@@ -92,7 +93,9 @@ fn scenario(shards: u32) {
         step("shards move under load, the operator is killed", || shards::move_under_load(&lab, &runtime, &write));
         step("one shard moves, is split, and isolated", || shards::one_by_one(&lab, &runtime, &write));
         step("declared tables are spread under load", || tables::spread_under_load(&lab, &runtime, &write));
+        step("shards move, a leader is killed", || moves::a_leader_is_killed(&lab, &runtime, &write));
         step("a group is added, filled and taken out, the operator is killed", || scale::out_and_in(&lab, &runtime, &write));
+        step("a group is taken out, a host is lost", || scale::in_without_a_host(&lab, &runtime, &write));
         step("a deadlock across shards is shown and ended", || traffic::deadlock(&lab, &runtime, &write));
         step("orphaned transactions are shown and recovered", || traffic::orphans(&lab));
         step("metadata that somebody changed is put right", || metadata::is_repaired(&lab));

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer};
 use super::harness::Lab;
-use super::{ROWS, SHARDS};
+use super::{ROWS, SHARDS, moves};
 
 /// A fourth group is added and filled, and taken out again; the operator is killed in the drain and once the services go.
 pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
@@ -51,11 +51,17 @@ pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
     lab.ctl(&["scale", "in", "--shard", "4", "--yes"]).exits(2);
 
     // The number is free again, also for Patroni, which had registered it before.
-    lab.ctl(&["scale", "add-shard", "--no-rebalance", "--yes"]).ok();
+    lab.ctl(&["scale", "add-shard", "--rebalance", "--yes"]).ok();
     lab.ctl(&["health"]).ok();
-    lab.ctl(&["scale", "in", "--shard", "4", "--yes"]).ok();
-    assert_eq!(text(), before);
     runtime.block_on(target.batch("drop table scaled, everywhere"));
+}
+
+/// The fourth group is taken out, and a host loses its power on the way.
+pub fn in_without_a_host(lab: &Lab, runtime: &Runtime, target: &Target) {
+    moves::a_host_is_lost(lab, runtime, target);
+    let text = std::fs::read_to_string(lab.path("topology.toml")).expect("readable");
+    assert!(text.contains(&format!("count = {SHARDS}\n")), "{text}");
+    lab.ctl(&["plan", "--check"]).ok();
 }
 
 fn wrong(lab: &Lab) {
