@@ -23,6 +23,9 @@ use crate::steps::{rebalance::ShardError, removal, topology_file};
 use crate::topology::edit;
 use crate::topology::{GroupId, HostName};
 
+/// What to do after a run that did not end.
+const AGAIN: &str = "run the same command again: it goes on from what is there";
+
 /// Arguments of `scale in`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -142,28 +145,45 @@ struct Work<'a> {
 impl Work<'_> {
     /// Each step in order, then what `up` has to do, then a look whether anything is left.
     async fn carry_out(&self, steps: &[Step]) -> Result<(), CommandError> {
-        for step in steps {
-            stopped(self.context, self.lock)?;
-            let progress = Progress::start(&self.context.ui, step.to_string());
-            self.step(step)
-                .await
-                .map_err(|error| error.half_way("run the same command again: it goes on from what is there"))?;
-            progress.done("");
+        let mut steps = steps.to_vec();
+        if let Some(drain @ Step::Drain { .. }) = steps.first() {
+            self.carry(drain).await?;
+            // That may have taken hours. What is destroyed follows from what is there now: another leader, or a host that is gone.
+            let listed = steps.contains(&Step::Edit).then_some(Step::Edit);
+            let left = self.left().await.map_err(|error| error.half_way(AGAIN))?;
+            steps = listed.into_iter().chain(left).collect();
+        }
+        for step in &steps {
+            self.carry(step).await?;
         }
         let session = &self.shards.session;
         up::bring(self.context, session, self.lock, &self.args.up).await.map_err(|error| {
             error.half_way(format!("nothing of {} is left; `pgclusterctl up` goes on from there", self.group))
         })?;
-        let observed = session.observe(scope()).await;
-        let catalog = catalog(session).await?;
-        let map = catalog.map().await.map_err(ShardError::while_doing("looking at the shards"))?;
-        let left = remains(session, &observed, self.group, burden(&map, self.group, None)).await?;
-        let left = left.steps(self.args.keep_volumes);
+        let left = self.left().await?;
         if left.is_empty() {
             return Ok(());
         }
         let left = left.iter().map(|step| format!("\n  {step}")).collect::<String>();
         Err(CommandError::new(Exit::Partial, format!("something of {} is back, or was not removed:{left}", self.group)))
+    }
+
+    async fn carry(&self, step: &Step) -> Result<(), CommandError> {
+        stopped(self.context, self.lock)?;
+        let progress = Progress::start(&self.context.ui, step.to_string());
+        self.step(step).await.map_err(|error| error.half_way(AGAIN))?;
+        progress.done("");
+        Ok(())
+    }
+
+    /// What is left to be done, the file aside; refused when anything of it cannot be seen.
+    async fn left(&self) -> Result<Vec<Step>, CommandError> {
+        let session = &self.shards.session;
+        let observed = session.observe(scope()).await;
+        let catalog = catalog(session).await?;
+        let map = catalog.map().await.map_err(ShardError::while_doing("looking at the shards"))?;
+        let left = remains(session, &observed, self.group, burden(&map, self.group, None)).await?;
+        Ok(left.steps(self.args.keep_volumes))
     }
 
     async fn step(&self, step: &Step) -> Result<(), CommandError> {

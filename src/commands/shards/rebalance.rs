@@ -275,13 +275,16 @@ pub async fn emptied(
     if let Some(id) = job {
         over(followed(context, shards, id).await?)?;
     }
+    // The coordinators' leader may be another one by now, and again after the moves.
+    let now = catalog(&shards.session).await?;
     let options = PlanOptions { drain_only: true, ..PlanOptions::default() };
     let How { transfer, parallel, .. } = How::default();
     let start = Start { options, mode: transfer, parallel };
-    if let Some(id) = rebalance::start(&shards.catalog, &start, consent).await? {
+    if let Some(id) = rebalance::start(&now, &start, consent).await? {
         over(followed(context, shards, id).await?)?;
     }
-    let map = shards.catalog.map().await.map_err(ShardError::while_doing("looking at the shards"))?;
+    let now = catalog(&shards.session).await?;
+    let map = now.map().await.map_err(ShardError::while_doing("looking at the shards"))?;
     match map.movable().filter(|placement| placement.group == group).count() {
         0 => Ok(()),
         left => Err(CommandError::new(Exit::Partial, format!("{group} still has {left} shards after its drain"))),
