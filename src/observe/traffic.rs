@@ -42,6 +42,11 @@ const PREPARED: &str = "select n.groupid::int4, n.nodename, r.success, r.result
 const RECOVER: &str = "select n.nodename, r.success, r.result
     from run_command_on_all_nodes('select recover_prepared_transactions()') r join pg_dist_node n using (nodeid)";
 
+/// Every node ends the session if it is its own. Citus has functions that find the node by the global process id, and these fail at
+/// sessions of a coordinator that led only after it had been a standby: they bear an id from then, which no node has any more.
+const END: &str = "select coalesce(bool_or(r.result = 't'), false) from run_command_on_all_nodes(format(
+    'select %I(process_id) from get_all_active_transactions() where global_pid = %s and not worker_query', $1::text, $2::int8)) r";
+
 /// Prepared transactions, and the nodes that did not tell theirs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transactions {
@@ -123,9 +128,9 @@ impl Catalog {
 
     /// Ends a session's statement, or with `terminate` the session; false when it is not there any more.
     pub async fn end_session(&self, session: Gpid, terminate: bool) -> Result<bool, SqlError> {
-        let query = if terminate { "select pg_terminate_backend($1::int8)" } else { "select pg_cancel_backend($1::int8)" };
+        let function = if terminate { "pg_terminate_backend" } else { "pg_cancel_backend" };
         let id = i64::try_from(session.0).unwrap_or(i64::MAX);
-        let rows = self.rows(query, &[&id], ASK).await?;
+        let rows = self.rows(END, &[&function, &id], ASK).await?;
         Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 }
