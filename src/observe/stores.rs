@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::sleep;
 
 use super::lines::Lines;
 use super::model::{EtcdFacts, EtcdPeer, GroupState, Probe};
@@ -13,6 +15,10 @@ use super::{Leaders, Scope, not_asked, within};
 use crate::error::one_line;
 use crate::remote::etcd::Etcd;
 use crate::topology::ids::{GroupId, MemberName};
+
+/// How often etcd is asked for its members, and the pause in between.
+const MEMBERSHIP_TRIES: u32 = 4;
+const MEMBERSHIP_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn members(lines: &Lines<'_>, scope: Scope) -> BTreeMap<MemberName, Probe<EtcdFacts>> {
     if !scope.etcd {
@@ -34,7 +40,8 @@ pub(super) async fn patroni(lines: &Lines<'_>, scope: Scope) -> Probe<BTreeMap<G
     first(lines.topology.etcd.iter().map(|m| keys(lines, &m.name)).collect()).await
 }
 
-/// etcd's list of its members, likewise.
+/// etcd's list of its members, likewise. Who asks for it is about to change it, or was killed while doing so: etcd may be electing a
+/// leader, which takes a second or two and is no loss of quorum.
 pub(super) async fn membership(lines: &Lines<'_>, scope: Scope) -> Probe<Vec<EtcdPeer>> {
     if !scope.membership {
         return not_asked("etcd");
@@ -43,7 +50,15 @@ pub(super) async fn membership(lines: &Lines<'_>, scope: Scope) -> Probe<Vec<Etc
         let look = async { led(lines, member).await?.members().await.map_err(|e| one_line(&e)) };
         within(MemberName::as_str(member), lines.patience.probe, look).await
     };
-    first(lines.topology.etcd.iter().map(|m| look(&m.name)).collect()).await
+    let mut tries = 1;
+    loop {
+        let answer = first(lines.topology.etcd.iter().map(|m| look(&m.name)).collect()).await;
+        if tries == MEMBERSHIP_TRIES || answer.known().is_some() {
+            return answer;
+        }
+        tries += 1;
+        sleep(MEMBERSHIP_PAUSE).await;
+    }
 }
 
 async fn first<T>(mut asked: FuturesUnordered<impl Future<Output = Probe<T>>>) -> Probe<T> {
