@@ -50,10 +50,13 @@ impl Tenure {
             self.of = None;
             return None;
         };
-        if self.of.as_ref().is_none_or(|(holder, lease, _)| (holder, *lease) != (&leader.holder, leader.lease)) {
-            self.of = Some((leader.holder.clone(), leader.lease, sample.answered));
-        }
-        let since = self.of.as_ref().map_or(sample.answered, |(_, _, since)| *since);
+        let since = match &self.of {
+            Some((holder, lease, since)) if (holder, *lease) == (&leader.holder, leader.lease) => *since,
+            _ => {
+                self.of = Some((leader.holder.clone(), leader.lease, sample.answered));
+                sample.answered
+            }
+        };
         (sample.answered.saturating_sub(since) >= ESTABLISHED).then_some(leader)
     }
 }

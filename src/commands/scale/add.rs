@@ -5,10 +5,9 @@ use std::time::Instant;
 use super::super::session::Session;
 use super::super::shards::{Shards, rebalance};
 use super::super::up;
-use super::{not_up, remains, scope, text};
+use super::{not_up, remains, scope, text, write_and_bring};
 use crate::consent::Consent;
 use crate::context::Context;
-use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
 use crate::images;
 use crate::output::scale::AddReport;
@@ -17,7 +16,6 @@ use crate::plan::diff::unified;
 use crate::plan::planner::Refusal;
 use crate::plan::removal::Burden;
 use crate::shards::{Job, JobState};
-use crate::steps::topology_file;
 use crate::topology::edit;
 
 /// Arguments of `scale add-shard`.
@@ -69,19 +67,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let moves = if args.rebalance { ", and move shards to it" } else { "" };
     let consent = context.ui.confirm(&format!("Write {}, bring {} up{moves}?", path.display(), group.id))?;
 
-    let guard = context.interrupt.guard();
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &session.topology.name, "scale add-shard", |told| context.ui.note(told)).await?;
-    let outcome = async {
-        topology_file::replace(path, &old, &new)?;
-        up::bring(context, &session, &lock, &args.up).await.map_err(|error| {
-            error.half_way(format!("{} has {}: `pgclusterctl up` goes on from there", path.display(), group.id))
-        })
-    };
-    let outcome = outcome.await;
-    lock.release().await;
-    outcome?;
-    drop(guard);
+    let has = group.id.to_string();
+    write_and_bring(context, &session, "scale add-shard", (&old, &new), &has, &args.up).await?;
     let mut report = AddReport::new(&session.topology, &group, started.elapsed());
     let (exit, job) = if args.no_rebalance {
         context.ui.note(format!("{} has no shards yet: `pgclusterctl shards rebalance` gives it some", group.id));

@@ -12,9 +12,11 @@ use crate::observe::{Leaders, Probe, ProbeError, Scope, traces};
 use crate::plan::Refused;
 use crate::plan::planner::Refusal;
 use crate::plan::removal::{Burden, Remains};
+use crate::steps::topology_file;
 use crate::topology::{GroupId, TopologyError};
 
 use super::session::Session;
+use super::up;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -84,4 +86,28 @@ fn not_up(session: &Session, observed: &crate::observe::Observed) -> Vec<GroupId
     let Probe::Known(groups) = &observed.patroni else { return Vec::new() };
     let is_up = |group: &GroupId| groups.get(group).is_some_and(|state| state.initialized);
     session.topology.groups.iter().map(|group| group.id).filter(|group| !is_up(group)).collect()
+}
+
+/// Writes an edited topology file and brings the cluster to what it says, under the lock. `has`: what the file has then, should
+/// bringing it up end half way.
+async fn write_and_bring(
+    context: &Context,
+    session: &Session,
+    verb: &str,
+    (old, new): (&str, &str),
+    has: &str,
+    up: &up::Args,
+) -> Result<(), CommandError> {
+    let path = &context.topology_path;
+    let _guard = context.interrupt.guard();
+    let manager = session.fleet.manager().await?;
+    let lock = Lock::take(&manager.docker, &session.topology.name, verb, |told| context.ui.note(told)).await?;
+    let outcome = async {
+        topology_file::replace(path, old, new)?;
+        let half_way = || format!("{} has {has}: `pgclusterctl up` goes on from there", path.display());
+        up::bring(context, session, &lock, up).await.map_err(|error| error.half_way(half_way()))
+    };
+    let outcome = outcome.await;
+    lock.release().await;
+    outcome
 }

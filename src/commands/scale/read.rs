@@ -6,9 +6,8 @@ use std::time::Instant;
 use super::super::group::GroupArgs;
 use super::super::session::Session;
 use super::super::up;
-use super::{not_up, text};
+use super::{not_up, text, write_and_bring};
 use crate::context::Context;
-use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
 use crate::images;
 use crate::observe::Scope;
@@ -16,7 +15,6 @@ use crate::output::scale::ReadersReport;
 use crate::plan::Refused;
 use crate::plan::diff::unified;
 use crate::plan::planner::Refusal;
-use crate::steps::topology_file;
 use crate::topology::edit;
 
 /// Arguments of `scale read`.
@@ -60,18 +58,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     context.ui.aside(&report);
     context.ui.confirm(&format!("Write {}, and bring {} to this?", path.display(), session.topology.name))?;
 
-    let _guard = context.interrupt.guard();
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &session.topology.name, "scale read", |told| context.ui.note(told)).await?;
-    let outcome = async {
-        topology_file::replace(path, &old, &new)?;
-        up::bring(context, &session, &lock, &args.up).await.map_err(|error| {
-            error.half_way(format!("{} has the readers: `pgclusterctl up` goes on from there", path.display()))
-        })
-    };
-    let outcome = outcome.await;
-    lock.release().await;
-    outcome?;
+    write_and_bring(context, &session, "scale read", (&old, &new), "the readers", &args.up).await?;
     context.ui.result(&result(true))?;
     Ok(Exit::Ok)
 }
