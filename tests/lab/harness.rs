@@ -73,6 +73,11 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The cluster is gone when somebody reads of it.
+            let health = self.ctl(&["health"]);
+            eprintln!("\n--- health after the failure\n{}{}", health.stdout, health.stderr);
+        }
         if std::env::var_os("PGCLUSTERCTL_TEST_KEEP").is_none() {
             self.lab(&["down", "--yes"]);
         }
@@ -104,13 +109,18 @@ pub fn finished(output: &Output, took: Duration) -> Run {
     Run { status: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr), took }
 }
 
-/// Runs a named step, and says how long it took.
+/// Runs a named step, and says how long it took. One line each: a log that is cut short shall still show what failed.
 pub fn step<T>(name: &str, work: impl FnOnce() -> T) -> T {
-    eprintln!("--- {name}");
+    eprint!("{name} …");
     let started = Instant::now();
     let result = work();
-    eprintln!("    {name}: {:.1} s", started.elapsed().as_secs_f64());
+    eprintln!(" {:.1} s", started.elapsed().as_secs_f64());
     result
+}
+
+/// Tells what was seen or measured within a step.
+pub fn note(text: std::fmt::Arguments<'_>) {
+    eprint!("\n    {text} …");
 }
 
 /// Tries again until it holds; panics with the last reason after the limit.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::client::Target;
-use super::harness::{Lab, eventually};
+use super::harness::{Lab, eventually, note};
 use super::{RECOVERY, ROWS};
 
 /// It has etcd, a coordinator, a proxy and members of shard groups.
@@ -37,7 +37,7 @@ pub fn replace_a_lost_one(lab: &Lab, runtime: &Runtime, target: &Target) {
 
     kill_in_wave(lab, &replace, "etcd with a new etcd-1");
     let run = lab.ctl(&replace).ok();
-    eprintln!("    the rest took {:.1} s", run.took.as_secs_f64());
+    note(format_args!("the rest took {:.1} s", run.took.as_secs_f64()));
     assert!(!topology().contains(&format!("\"{LOST}\"")), "{}", topology());
     assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);
     lab.ctl(&["plan", "--check"]).ok();

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::harness::{Lab, step};
+use super::harness::{Lab, note, step};
 
 /// Less than clients write while the standbys stand still, and all that an asynchronous group may promise.
 const PROMISE: &str = "\n[failover.promise.loss]\ncoordinators = 1\n";
@@ -30,7 +30,7 @@ fn a_drill_fails_where_acknowledged_writes_are_lost() {
         let told =
             reasons.iter().filter_map(Value::as_str).any(|r| r.starts_with("lost in coordinator: acknowledged, and not on"));
         assert!(told, "{reasons:#?}");
-        eprintln!("    {}", lost["detail"]);
+        note(format_args!("{}", lost["detail"]));
     });
     step("the same loss where none is promised to stay away: counted, and green", || {
         std::fs::write(lab.path("topology.toml"), &topology).expect("writable");

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer, Written};
-use super::harness::{Lab, Run, eventually, finished};
+use super::harness::{Lab, Run, eventually, finished, note};
 use super::traffic::sql;
 use super::{RECOVERY, ROWS, leader_of, member_rows};
 
 /// Citus' daemon removes what a move leaves every 15 s (`citus.defer_shard_delete_interval`), and on a node that was lost when it is back.
 const CLEAN: Duration = Duration::from_secs(60);
+/// The exit code of a Rust program that panicked.
+const PANICKED: i32 = 101;
 /// Enough for one of its 32 shards to be copied for a while.
 const HEAVY: &str = "insert into hurt select -n, repeat('x', 500) from generate_series(1, 200000) n";
 
@@ -26,9 +28,9 @@ pub fn a_leader_is_killed(lab: &Lab, runtime: &Runtime, target: &Target) {
     let taker = taker.split(':').next().expect("there is a first part").to_owned();
     let leader = leader_of(lab, &taker);
     lab.ctl(&["exec", &leader, "--", "pkill", "-KILL", "-x", "postgres"]);
-    eprintln!("    killed PostgreSQL on {leader}, when it was told: {}", told.trim());
+    note(format_args!("killed PostgreSQL on {leader}, when it was told: {}", told.trim()));
     let run = end(child);
-    eprintln!("    the drain went on for {:.1} s and ended with {}", run.took.as_secs_f64(), run.status);
+    note(format_args!("the drain went on for {:.1} s and ended with {}", run.took.as_secs_f64(), run.status));
     goes_on(lab, &drain, &run);
 
     let list = lab.json(&["shards", "list"]);
@@ -50,7 +52,7 @@ pub fn a_host_is_lost(lab: &Lab, runtime: &Runtime, target: &Target) {
     let host = rows.iter().find(|m| m["member"] == leader.as_str()).and_then(|m| m["host"].as_str()).expect("a host");
     lab.lab(&["kill", host]).ok();
     let run = end(child);
-    eprintln!("    without {host} scale in went on for {:.1} s and ended with {}", run.took.as_secs_f64(), run.status);
+    note(format_args!("without {host} scale in went on for {:.1} s and ended with {}", run.took.as_secs_f64(), run.status));
     assert_ne!(run.status, 0, "what is on a host that is off cannot have been removed:\n{}", run.stdout);
     assert!(run.stderr.contains(host) && run.stderr.contains("run the same command again"), "{}", run.stderr);
     let refused = lab.ctl(&scale).exits(4);
@@ -62,7 +64,7 @@ pub fn a_host_is_lost(lab: &Lab, runtime: &Runtime, target: &Target) {
         run if run.status == 0 => Ok(()),
         run => Err(run.stdout + &run.stderr),
     });
-    eprintln!("    with {host} again it was done after {:.1} s", started.elapsed().as_secs_f64());
+    note(format_args!("with {host} again it was done after {:.1} s", started.elapsed().as_secs_f64()));
     assert_eq!(sql(lab, &["--"], "select count(*) from pg_dist_node where groupid = 4"), "0");
     whole(lab, runtime, target, writer);
     runtime.block_on(target.batch("drop table hurt"));
@@ -104,6 +106,7 @@ fn goes_on(lab: &Lab, args: &[&str], run: &Run) {
         return;
     }
     let said = format!("{}{}", run.stdout, run.stderr);
+    assert_ne!(run.status, PANICKED, "{said}");
     assert!(said.contains("error") || said.contains("ERROR"), "{said}");
     eventually("the same command goes on", RECOVERY, || match lab.ctl(args) {
         run if run.status == 0 => Ok(()),
@@ -114,7 +117,7 @@ fn goes_on(lab: &Lab, args: &[&str], run: &Run) {
 /// Every row that was acknowledged is there once, and nothing is left of moves that broke.
 fn whole(lab: &Lab, runtime: &Runtime, target: &Target, writer: Writer) {
     let Written { acknowledged, outage, failed } = runtime.block_on(writer.finish());
-    eprintln!("    {} writes, {failed} failed, outage {:.1} s", acknowledged.len(), outage.as_secs_f64());
+    note(format_args!("{} writes, {failed} failed, outage {:.1} s", acknowledged.len(), outage.as_secs_f64()));
     let all: Vec<String> = acknowledged.iter().map(i64::to_string).collect();
     let lost =
         format!("select count(*) from unnest(array[{}]::bigint[]) id where id not in (select id from hurt)", all.join(","));

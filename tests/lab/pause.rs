@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
 use super::client::{Target, detail};
-use super::harness::{Lab, finished};
+use super::harness::{Lab, finished, note};
 use super::{RECOVERY, leader_of};
 
 /// A write that takes longer is being held back: an attempt to pause lasts two seconds.
@@ -29,7 +29,7 @@ pub fn three_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
 
     let mut killed = lab.command(&SWITCHOVER).spawn().expect("the binary starts");
     let held = runtime.block_on(kill_while_held(target, &mut killed));
-    eprintln!("    a write that was held back when the operator was killed took {:.1} s", held.as_secs_f64());
+    note(format_args!("a write that was held back when the operator was killed took {:.1} s", held.as_secs_f64()));
 
     let started = Instant::now();
     let waiting = lab.command(&SWITCHOVER).spawn().expect("the binary starts");

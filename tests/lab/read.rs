@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer};
-use super::harness::{Lab, eventually};
+use super::harness::{Lab, eventually, note};
 use super::{RECOVERY, ROWS, psql};
 
 /// The lab's topology does not name it.
@@ -36,7 +36,7 @@ pub fn from_a_fourth_host(lab: &Lab, runtime: &Runtime, write: &Target) {
 
     no_vote(lab);
     let written = runtime.block_on(writer.finish());
-    eprintln!("    {} writes; the longest waited {} ms", written.acknowledged.len(), written.outage.as_millis());
+    note(format_args!("{} writes; the longest waited {} ms", written.acknowledged.len(), written.outage.as_millis()));
     let rows = written.acknowledged.len() as i64;
     assert!(runtime.block_on(write.number("select count(*) from read_beside")) >= rows);
     assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);

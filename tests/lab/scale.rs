@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer};
-use super::harness::Lab;
+use super::harness::{Lab, note};
 use super::{ROWS, SHARDS, moves};
 
 /// A fourth group is added and filled, and taken out again; the operator is killed in the drain and once the services go.
@@ -40,7 +40,7 @@ pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
     lab.ctl(&["scale", "in", "--shard", "4", "--yes"]).ok();
 
     let written = runtime.block_on(writer.finish());
-    eprintln!("    the longest a write waited: {} ms", written.outage.as_millis());
+    note(format_args!("the longest a write waited: {} ms", written.outage.as_millis()));
     assert_eq!(written.failed, 0, "a write failed");
     assert_eq!(runtime.block_on(target.number("select count(*) from scaled")), written.acknowledged.len() as i64);
     assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);

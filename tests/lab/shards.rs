@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer};
-use super::harness::{Lab, finished};
+use super::harness::{Lab, finished, note};
 use super::{ROWS, SHARDS};
 
 /// Shards of the table that is watched, by group.
@@ -65,7 +65,7 @@ pub fn move_under_load(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(again["moves"].as_array().map(Vec::len), Some(0), "{again:#}");
     assert!(runtime.block_on(target.number(&format!("{OF_LEDGER} 3"))) >= 10);
     let written = runtime.block_on(writer.finish());
-    eprintln!("    the longest a write waited while shards moved: {} ms", written.outage.as_millis());
+    note(format_args!("the longest a write waited while shards moved: {} ms", written.outage.as_millis()));
     assert_eq!(written.failed, 0, "a write failed");
     assert_eq!(runtime.block_on(target.number("select count(*) from moved")), written.acknowledged.len() as i64);
     assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer};
-use super::harness::Lab;
+use super::harness::{Lab, note};
 
 const DECLARED: &str = r#"
 [[table]]
@@ -48,13 +48,13 @@ pub fn spread_under_load(lab: &Lab, runtime: &Runtime, target: &Target) {
 
     let writer = runtime.block_on(async { Writer::start(target.clone(), "orders") });
     let apply = lab.ctl(&["schema", "apply", "--yes"]).ok();
-    eprintln!("    {ORDERS} rows distributed in {:.1} s", apply.took.as_secs_f64());
+    note(format_args!("{ORDERS} rows distributed in {:.1} s", apply.took.as_secs_f64()));
     let written = runtime.block_on(writer.finish());
-    eprintln!(
-        "    {} rows written meanwhile; the longest a write waited: {} ms",
+    note(format_args!(
+        "{} rows written meanwhile; the longest a write waited: {} ms",
         written.acknowledged.len(),
         written.outage.as_millis()
-    );
+    ));
     assert_eq!(written.failed, 0, "a write failed");
     let rows = runtime.block_on(target.number("select count(*) from orders"));
     assert_eq!(rows, ORDERS + written.acknowledged.len() as i64);

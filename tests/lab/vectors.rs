@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::client::Target;
-use super::harness::Lab;
+use super::harness::{Lab, note};
 
 /// Made, found as wanted, refused as another; searched by an application's own statement.
 pub fn a_table(lab: &Lab, runtime: &Runtime, target: &Target) {
@@ -46,5 +46,5 @@ pub fn a_measurement(lab: &Lab, runtime: &Runtime, target: &Target, shards: u32)
     assert_eq!(figures("comparison").len(), 2);
     let left = "select count(*) from pg_class where relname like 'pgclusterctl_vector_bench%'";
     assert_eq!(runtime.block_on(target.number(left)), 0, "a table was left");
-    eprintln!("    all shards: {:.0} searches a second at ef 100", all[1]["per_second"].as_f64().unwrap_or_default());
+    note(format_args!("all shards: {:.0} searches a second at ef 100", all[1]["per_second"].as_f64().unwrap_or_default()));
 }
