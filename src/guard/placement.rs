@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::containers::Containers;
 use super::store::{Raft, Store, StoreError, follows};
 use super::watch::{Leader, Sample};
@@ -28,7 +30,7 @@ pub enum Placement {
         /// The coordinators' leader on this host.
         beside: String,
     },
-    /// They are together, and no other etcd member could take over.
+    /// They are together, and etcd is not whole.
     Stuck {
         /// The coordinators' leader on this host.
         beside: String,
@@ -62,7 +64,9 @@ impl Tenure {
 }
 
 /// Looks, and moves the leadership of etcd when it is here together with the coordinators' leader, and all is calm: nothing is
-/// moved while a lease is not being renewed.
+/// moved while a lease is not being renewed, nor while a member of etcd is missing or catches up. A leader that hands over takes no
+/// writes until the other has its whole log, or an election timeout has passed; and where one of three is missing, the next loss
+/// costs the quorum, wherever the leader is.
 pub async fn keep_apart(store: &Store, containers: &Containers, leader: &Leader) -> Result<Placement, StoreError> {
     if !is_calm(leader.granted, leader.remaining) {
         return Ok(Placement::Good);
@@ -71,13 +75,20 @@ pub async fn keep_apart(store: &Store, containers: &Containers, leader: &Leader)
     if !raft.leads || !containers.lives(&leader.holder).await.unwrap_or(false) {
         return Ok(Placement::Good);
     }
-    for (id, url) in &raft.others {
-        if follows(url).await {
-            store.hand_over(*id).await?;
-            return Ok(Placement::Moved { to: *id, beside: leader.holder.clone() });
+    let beside = leader.holder.clone();
+    let follow = join_all(raft.others.iter().map(|(_, url)| async {
+        match url {
+            Some(url) => follows(url, raft.index).await,
+            None => false,
         }
+    }));
+    match raft.others.first() {
+        Some((to, _)) if follow.await.into_iter().all(|follows| follows) => {
+            store.hand_over(*to).await?;
+            Ok(Placement::Moved { to: *to, beside })
+        }
+        _ => Ok(Placement::Stuck { beside }),
     }
-    Ok(Placement::Stuck { beside: leader.holder.clone() })
 }
 
 /// Renewed within the last three seconds, three rounds of Patroni's shortest loop.

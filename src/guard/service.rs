@@ -288,7 +288,9 @@ async fn place(store: Store, containers: Containers, metrics: Metrics, latest: c
             }
             Ok(Ok(Placement::Stuck { beside })) if !stuck => {
                 stuck = true;
-                log_line(&format!("event=etcd_leader_stays beside={beside} reason=\"no other member could take over\""));
+                log_line(&format!(
+                    "event=etcd_leader_stays beside={beside} reason=\"a member of etcd is missing or catches up\""
+                ));
             }
             Ok(Ok(Placement::Good)) => stuck = false,
             // Tried again in a moment; that etcd does not answer is told by the looks.

@@ -46,9 +46,15 @@ pub enum Revocation {
 pub struct Raft {
     /// Whether that is the local member.
     pub leads: bool,
-    /// The other voting members: id and the address for clients.
-    pub others: Vec<(u64, String)>,
+    /// Where its log ends.
+    pub index: u64,
+    /// The other voting members: id and the address for clients, which one that has never started has not told yet.
+    pub others: Vec<(u64, Option<String>)>,
 }
+
+/// So many entries are in flight at most where a member keeps up: some seconds of what Patroni and the guards write. One that catches
+/// up after a while without the others, or has just joined, is thousands behind.
+const ENTRIES_BEHIND: u64 = 100;
 
 /// A connection to the local member.
 #[derive(Clone)]
@@ -166,12 +172,12 @@ impl Store {
         let status = self.client.clone().status().await?;
         let own = status.header().ok_or(StoreError::Missing("a header"))?.member_id();
         if status.leader() != own {
-            return Ok(Raft { leads: false, others: Vec::new() });
+            return Ok(Raft { leads: false, index: 0, others: Vec::new() });
         }
         let members = self.client.clone().member_list().await?;
         let others = members.members().iter().filter(|m| m.id() != own && !m.is_learner());
-        let others = others.filter_map(|m| Some((m.id(), m.client_urls().first()?.clone()))).collect();
-        Ok(Raft { leads: true, others })
+        let others = others.map(|m| (m.id(), m.client_urls().first().cloned())).collect();
+        Ok(Raft { leads: true, index: status.raft_index(), others })
     }
 
     /// Hands the leadership of etcd to another member. Only the leader can.
@@ -181,10 +187,11 @@ impl Store {
     }
 }
 
-/// Whether a member elsewhere answers and follows without complaints.
-pub async fn follows(url: &str) -> bool {
+/// Whether a member elsewhere answers, follows without complaints and has applied the log up to about that index.
+pub async fn follows(url: &str, index: u64) -> bool {
     let Ok(mut client) = lazy(url).await else { return false };
-    client.status().await.is_ok_and(|status| status.errors().is_empty() && status.leader() != 0)
+    let Ok(status) = client.status().await else { return false };
+    status.errors().is_empty() && status.leader() != 0 && status.raft_applied_index().saturating_add(ENTRIES_BEHIND) >= index
 }
 
 const EMPTY: Group = Group { leader: None, settings: None, late: Duration::ZERO, woken: 0 };

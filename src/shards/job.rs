@@ -118,26 +118,24 @@ struct Task {
     message: String,
     #[serde(default)]
     retried: u64,
-    #[serde(default)]
-    phase: String,
+    phase: Option<String>,
     #[serde(default)]
     size: Sizes,
     #[serde(default, rename = "LSN")]
     lsn: Positions,
 }
 
+/// Nothing is known of a node that does not answer.
 #[derive(Debug, Default, Deserialize)]
 struct Sizes {
-    #[serde(default)]
-    source: u64,
-    #[serde(default)]
-    target: u64,
+    source: Option<u64>,
+    target: Option<u64>,
 }
 
+/// A target may be ahead of what the source was seen at before.
 #[derive(Debug, Default, Deserialize)]
 struct Positions {
-    #[serde(default)]
-    lag: Option<u64>,
+    lag: Option<i64>,
 }
 
 impl Job {
@@ -166,10 +164,10 @@ fn running(task: &Task, map: &ShardMap) -> Option<RunningMove> {
         table: table(shard, map),
         from: group(from),
         to: group(to),
-        phase: task.phase.clone(),
-        source_bytes: task.size.source,
-        target_bytes: task.size.target,
-        lag_bytes: task.lsn.lag,
+        phase: task.phase.clone().unwrap_or_default(),
+        source_bytes: task.size.source.unwrap_or_default(),
+        target_bytes: task.size.target.unwrap_or_default(),
+        lag_bytes: task.lsn.lag.map(|lag| u64::try_from(lag).unwrap_or_default()),
         retried: task.retried,
     })
 }
@@ -234,6 +232,15 @@ mod tests {
         assert_eq!((moving.from, moving.to), (Some(GroupId(3)), Some(GroupId(1))));
         assert_eq!((moving.source_bytes, moving.target_bytes, moving.lag_bytes), (4_489_216, 8192, None));
         assert!(job.errors.is_empty());
+    }
+
+    #[test]
+    fn what_a_lost_node_does_not_tell_is_left_out() {
+        let details = r#"{"tasks": [{"LSN": {"lag": -8, "source": null, "target": null},
+            "size": {"source": null, "target": null}, "phase": null, "state": "running",
+            "command": "SELECT pg_catalog.citus_move_shard_placement(103,4,2,'auto')"}], "task_state_counts": {"running": 1}}"#;
+        let job = Job::read(1, "running", "", details, &fixture::map()).expect("it is read");
+        assert_eq!((job.running[0].source_bytes, job.running[0].lag_bytes), (0, Some(0)));
     }
 
     #[test]
