@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::remote::container::Container;
 use crate::remote::fleet::{Fleet, FleetError};
-use crate::remote::sql::{self, SqlError};
+use crate::remote::sql::{self, SqlError, Words};
 use crate::shards::{Job, MoveFacts, Node, Placement, PlannedShard, ShardMap, Table, TableKind};
 use crate::topology::{GroupId, Topology};
 
@@ -202,7 +202,10 @@ impl Catalog {
     /// The newest rebalance; `None` when there never was one.
     pub async fn last_job(&self, map: &ShardMap) -> Result<Option<Job>, SqlError> {
         let rows = self.rows(LAST_JOB, &[], SLOW).await?;
-        Ok(rows.first().and_then(|row| Job::read(row.get(0), row.get(1), row.get(2), row.get(3), map)))
+        Ok(rows.first().and_then(|row| {
+            let (Words(description), Words(details)) = (row.get(2), row.get(3));
+            Job::read(row.get(0), row.get(1), &description, &details, map)
+        }))
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::shards::{Catalog, group};
 use crate::quantity::whole_millis;
-use crate::remote::sql::SqlError;
+use crate::remote::sql::{SqlError, Words};
 use crate::topology::GroupId;
 use crate::traffic::{Tenant, Usage};
 
@@ -73,8 +73,8 @@ impl Catalog {
         let mut seen = TenantsSeen::default();
         for row in &self.rows(TENANTS, &[], ASK).await? {
             let (group, node): (GroupId, String) = (group(row, 0), row.get(1));
-            let text: Option<&str> = row.get(3);
-            match text.filter(|_| row.get(2)).map(serde_json::from_str::<Told>) {
+            let text = row.get::<_, Option<Words>>(3).map(|words| words.0);
+            match text.as_deref().filter(|_| row.get(2)).map(serde_json::from_str::<Told>) {
                 Some(Ok(told)) => {
                     seen.period_s = told.period_s;
                     seen.tenants.extend(told.tenants.into_iter().map(|counted| tenant(counted, group, &node, &tables)));
@@ -83,7 +83,7 @@ impl Catalog {
                     }
                 }
                 Some(Err(error)) => seen.silent.push((node, error.to_string())),
-                None => seen.silent.push((node, text.unwrap_or("no answer").to_owned())),
+                None => seen.silent.push((node, text.unwrap_or_else(|| "no answer".to_owned()))),
             }
         }
         Ok(seen)
@@ -93,7 +93,7 @@ impl Catalog {
     pub async fn forget_tenants(&self) -> Result<Vec<(String, String)>, SqlError> {
         let rows = self.rows(RESET, &[], ASK).await?;
         let failed = rows.iter().filter(|row| !row.get::<_, bool>(1));
-        Ok(failed.map(|row| (row.get(0), row.get::<_, Option<String>>(2).unwrap_or_default())).collect())
+        Ok(failed.map(|row| (row.get(0), row.get::<_, Option<Words>>(2).map(|words| words.0).unwrap_or_default())).collect())
     }
 }
 

@@ -1,10 +1,11 @@
 //! SQL as postgres, through the relay: no password, no open port.
 
+use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Row};
 
 use super::container::Container;
@@ -48,6 +49,21 @@ pub enum SqlError {
 /// tokio-postgres says only "db error"; PostgreSQL's words are in its source.
 fn words(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), |db| format!("{} (SQLSTATE {})", db.message(), db.code().code()))
+}
+
+/// Text that somebody else has written. What Citus keeps of a lost connection's last words need not be UTF-8, and a column of type
+/// text hands it on as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words(pub String);
+
+impl<'a> FromSql<'a> for Words {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(String::from_utf8_lossy(raw).into_owned()))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::TEXT
+    }
 }
 
 /// Whether this is what PostgreSQL said.
@@ -109,5 +125,17 @@ pub async fn rows_with(
     match tokio::time::timeout(limit, client.query(sql, values)).await {
         Ok(result) => result.map_err(|source| SqlError::Postgres { member: name(), source }),
         Err(_) => Err(SqlError::Timeout { member: name(), after: limit }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_need_not_be_utf8() {
+        let read = |raw: &[u8]| Words::from_sql(&Type::TEXT, raw).map(|words| words.0).map_err(|e| e.to_string());
+        assert_eq!(read("größer".as_bytes()), Ok("größer".to_owned()));
+        assert_eq!(read(b"ERROR: \xE0\x80 gone"), Ok("ERROR: \u{FFFD}\u{FFFD} gone".to_owned()));
     }
 }
