@@ -35,6 +35,9 @@ const WHOLE: Duration = Duration::from_secs(120);
 const IN_SYNC: Duration = Duration::from_secs(30);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(300);
+/// Clients that were held back begin all their sessions anew when they are let go. Looking at the cluster would take processor time
+/// from them, and for what is seen nobody waits.
+const SETTLED: Duration = Duration::from_millis(1_500);
 
 /// A change of leader, carried out.
 #[derive(Debug, Clone, Serialize)]
@@ -134,7 +137,11 @@ pub async fn carry_out(
         if pause.is_some() { None } else { Some(Measurement::start(world, &state.leader, &candidate.member).await) };
     let requested = Instant::now();
     let held = match pause {
-        Some(patience) => handover::planned(world, group, &state.leader, &candidate.member, patience).await?,
+        Some(patience) => {
+            let held = handover::planned(world, group, &state.leader, &candidate.member, patience).await?;
+            tokio::time::sleep(SETTLED).await;
+            held
+        }
         None => {
             hand_over(world, &state.leader, &candidate.member, occasion).await?;
             None

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{RenderError, engine};
 use crate::topology::Topology;
 use crate::topology::model::{Proxy, Vip};
-use crate::topology::timing::{VRRP_ADVERT, VRRP_PRIORITY, vrrp_down_timer};
+use crate::topology::timing::{HAPROXY_CHECK, VRRP_ADVERT, VRRP_PRIORITY, vrrp_down_timer};
 
 /// What a failing local path costs. Any number works that keeps the result above 0, which VRRP reserves.
 const WEIGHT: u32 = 100;
@@ -28,6 +28,7 @@ struct View<'a> {
     leader_patience: u32,
     interface: &'a str,
     router_id: u8,
+    check_interval: String,
     advert_int: String,
     down_timer_adverts: u32,
     detection: String,
@@ -49,6 +50,7 @@ pub(super) fn render(topology: &Topology, proxy: &Proxy, vip: &Vip) -> Result<St
         leader_patience: LEADER_PATIENCE,
         interface: &vip.interface,
         router_id: vip.router_id,
+        check_interval: seconds(HAPROXY_CHECK),
         advert_int: seconds(VRRP_ADVERT),
         down_timer_adverts,
         detection: format!("{} s", seconds(VRRP_ADVERT * down_timer_adverts)),

@@ -84,12 +84,19 @@ pub const POOLER_CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often PgBouncer looks after its pools while nothing else happens (pgbouncer, `janitor.c`: three times per second).
 pub const POOLER_ROUND: Duration = Duration::from_millis(333);
 
-/// Interval of VRRP advertisements: version 3 with 0.3 s gave an outage of about 1.1 s (measured).
-pub const VRRP_ADVERT: Duration = Duration::from_millis(300);
+/// How often keepalived checks whether HAProxy of its host is there.
+pub const HAPROXY_CHECK: Duration = Duration::from_millis(300);
+
+/// Interval of VRRP advertisements. A backup takes over within three of them, at the latest 0.6 s after the holder was lost: that is when
+/// TCP tries a second time for clients that were in the middle of something (after 0.2 s and 0.4 s, RFC 6298; the third time is
+/// 0.8 s later). With 0.3 s most of them met nobody then.
+pub const VRRP_ADVERT: Duration = Duration::from_millis(200);
 /// Missed advertisements until a backup takes over; VRRP's own number.
 pub const VRRP_DOWN_TIMER: u32 = 3;
-/// Every proxy's priority: equal, so that a proxy which returns is no better than the one that holds the address.
-pub const VRRP_PRIORITY: u32 = 150;
+/// Every proxy's priority: equal, so that a proxy which returns is no better than the one that holds the address. High, since a backup
+/// waits the less for an address that was given up ([`vrrp_skew`]), in which time nobody has it: a client that connects in
+/// there is answered by nobody, and TCP tries again after a whole second. Below 255, which is for an address that a host owns.
+pub const VRRP_PRIORITY: u32 = 250;
 
 /// Advertisements that proxy `ordinal` of `proxies` misses before it takes the address. With equal priorities several backups
 /// would time out at the same moment, so each waits one advertisement longer than the one before it. Of two proxies only one is a

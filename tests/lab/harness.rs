@@ -77,6 +77,10 @@ impl Drop for Lab {
             // The cluster is gone when somebody reads of it.
             let health = self.ctl(&["health"]);
             eprintln!("\n--- health after the failure\n{}{}", health.stdout, health.stderr);
+            for member in ["etcd-1", "etcd-2", "etcd-3"] {
+                let log = self.ctl(&["logs", member, "--tail", "12"]);
+                eprintln!("--- the end of what {member} says\n{}{}", log.stdout, log.stderr);
+            }
         }
         if std::env::var_os("PGCLUSTERCTL_TEST_KEEP").is_none() {
             self.lab(&["down", "--yes"]);

@@ -98,6 +98,7 @@ fn scenario(shards: u32) {
         step("a group is taken out, a host is lost", || scale::in_without_a_host(&lab, &runtime, &write));
         step("a deadlock across shards is shown and ended", || traffic::deadlock(&lab, &runtime, &write));
         step("orphaned transactions are shown and recovered", || traffic::orphans(&lab));
+        step("no standby answers Citus' recovery", || metadata::no_standby_recovers(&lab));
         step("metadata that somebody changed is put right", || metadata::is_repaired(&lab));
         step("a table with vectors", || vectors::a_table(&lab, &runtime, &write));
         step("vector searches are measured", || vectors::a_measurement(&lab, &runtime, &write, shards));

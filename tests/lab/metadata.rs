@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::harness::{Lab, eventually};
+use super::member_rows;
 use super::traffic::sql;
 
 /// A name of a change of leader that did not end, and a copy that is not what it is said to be.
@@ -26,4 +27,26 @@ pub fn is_repaired(lab: &Lab) {
         run if run.status == 0 && run.stderr.contains("Nothing") => Ok(()),
         run => Err(run.stdout + &run.stderr),
     });
+}
+
+/// Citus may be led to a lost leader that is back as a standby, and would roll back there what it has told clients is committed.
+pub fn no_standby_recovers(lab: &Lab) {
+    for row in member_rows(lab) {
+        let member = row["member"].as_str().expect("a name");
+        let log_in = |name: &str| {
+            let psql = format!("psql -XAtq 'dbname=app application_name={name}' -c 'select 1'");
+            lab.ctl(&["exec", member, "--", "su", "postgres", "-c", &psql])
+        };
+        log_in("somebody").ok();
+        let recovery = log_in("citus_internal");
+        if row["role"] == "leader" {
+            recovery.ok();
+        } else {
+            assert!(
+                recovery.status != 0 && recovery.stderr.contains("knows nothing of prepared transactions"),
+                "{}",
+                recovery.stderr
+            );
+        }
+    }
 }

@@ -13,6 +13,28 @@ SELECT current_setting('shared_preload_libraries') ~ '(^|,)\s*"?citus"?\s*(,|$)'
   DELETE FROM pg_catalog.pg_dist_authinfo WHERE nodeid = 0 AND rolename = 'app';
   INSERT INTO pg_catalog.pg_dist_authinfo (nodeid, rolename, authinfo)
   VALUES (0, 'app', format('password=''%s''', regexp_replace(:'app_password', '([\\''])', '\\\1', 'g')));
+
+  -- Citus recovers what a lost node had prepared, and asks whomever pg_dist_node names. Until Patroni has changed that, it may be the
+  -- lost leader, back as a standby. A standby shows no prepared transactions: Citus would take those that it is to commit for
+  -- committed, forget about them, and roll them back once it meets the new leader: one half of a commit that a client was told of.
+  -- Clients that read from standbys through Citus are no superusers.
+  CREATE SCHEMA IF NOT EXISTS pgclusterctl;
+  CREATE OR REPLACE FUNCTION pgclusterctl.refuse_recovery_by_standby()
+  RETURNS event_trigger
+  LANGUAGE plpgsql
+  AS $function$
+  BEGIN
+    IF pg_catalog.pg_is_in_recovery()
+      AND pg_catalog.current_setting('is_superuser') = 'on'
+      AND pg_catalog.starts_with(pg_catalog.current_setting('application_name'), 'citus_internal')
+    THEN
+      RAISE EXCEPTION 'this server is a standby, which knows nothing of prepared transactions';
+    END IF;
+  END
+  $function$;
+  DROP EVENT TRIGGER IF EXISTS refuse_recovery_by_standby;
+  CREATE EVENT TRIGGER refuse_recovery_by_standby ON login EXECUTE FUNCTION pgclusterctl.refuse_recovery_by_standby();
+  ALTER EVENT TRIGGER refuse_recovery_by_standby ENABLE ALWAYS;
 \endif
 
 -- Who may be here at all: the owner, the pooler, and whom an operator grants it. Not pg_rewind's role

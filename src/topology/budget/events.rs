@@ -100,14 +100,14 @@ fn vip(topology: &Topology) -> End {
     if topology.proxies.len() < 2 {
         return End::Unbounded("there is one proxy: nobody takes over".to_owned());
     }
-    let moves = terms::address_moves(topology);
-    let host = terms::together("host lost", &moves);
-    End::After(vec![terms::either("VIP serves again", vec![host, terms::haproxy_restarts()])])
+    let host = terms::together("host lost", &terms::address_moves(topology));
+    let haproxy = terms::together("HAProxy lost", &terms::haproxy_gone());
+    End::After(vec![terms::either("VIP serves again", vec![host, haproxy])])
 }
 
 fn switchover(topology: &Topology) -> End {
     if alone(topology, GroupId::COORDINATOR) {
         return End::Absent("the coordinators have one member".to_owned());
     }
-    End::After(vec![terms::clean_stop(), terms::new_leader(topology, true, false)])
+    End::After(vec![terms::clean_stop(), terms::new_leader(topology, true, false), terms::sessions()])
 }

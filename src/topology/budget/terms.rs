@@ -9,8 +9,8 @@ use crate::topology::ids::GroupId;
 use crate::topology::limits::{GUARD_MARGIN, LOOP_WAIT_MIN, RETRY_TIMEOUT_MIN};
 use crate::topology::model::{Group, Timings, Topology};
 use crate::topology::timing::{
-    ETCD_ELECTION, ETCD_LEASE_SCAN, GUARD_LOOK, POOLER_LOGIN_RETRY, POOLER_ROUND, RESTART_DELAY, SERVER_CHECK, VRRP_ADVERT,
-    guard_is_first, vrrp_down_timer, vrrp_skew,
+    ETCD_ELECTION, ETCD_LEASE_SCAN, GUARD_LOOK, HAPROXY_CHECK, POOLER_CONNECT_TIMEOUT, POOLER_LOGIN_RETRY, POOLER_ROUND,
+    RESTART_DELAY, SERVER_CHECK, VRRP_ADVERT, guard_is_first, vrrp_down_timer, vrrp_skew,
 };
 use crate::topology::units::show_duration as show;
 
@@ -36,10 +36,12 @@ const PLANNED_PROMOTION: Estimate = estimate(300, 800);
 const KEY_TAKEN: Estimate = estimate(100, 300);
 /// HAProxy's check of a Patroni that is busy being promoted.
 const CHECK_ANSWER: Estimate = estimate(50, 100);
+/// keepalived's check of a HAProxy that is gone, which asks a second time after 50 ms.
+const CHECK_TWICE: Estimate = estimate(60, 150);
 /// A write to etcd's quorum.
 const ETCD_WRITE: Estimate = estimate(50, 100);
-/// From the death of a process until Docker's event of it is read on the same host.
-const DIE_EVENT: Estimate = estimate(100, 200);
+/// From the death of a process until Docker's event of it is read on the same host: measured, most of it is Docker's.
+const DIE_EVENT: Estimate = estimate(450, 900);
 /// A leader whose PostgreSQL is gone asks its standbys whether one of them can lead, and gives its key back.
 const KEY_GIVEN_BACK: Estimate = estimate(100, 300);
 /// A container's start, without Swarm's delay.
@@ -54,8 +56,8 @@ const CLEAN_STOP: Estimate = estimate(400, 800);
 const METADATA: Duration = Duration::from_millis(200);
 /// A client that was answered by nobody tries again: TCP repeats after 200, 400, 800 ms and so on (Linux, RFC 6298).
 const RETRANSMISSION: Estimate = estimate(200, 500);
-/// A pooler without server connections makes the first one: TLS and SCRAM.
-const FIRST_LOGIN: Estimate = estimate(100, 100);
+/// A pooler without server connections makes them: TLS, SCRAM and caches cost 25 ms of a core each with Citus, and other clients' come first.
+const FIRST_LOGIN: Estimate = estimate(200, 400);
 
 fn term(name: &'static str, expected: Duration, worst: Duration, source: impl Into<String>) -> Term {
     Term { name, expected, worst, source: source.into(), beside: Vec::new(), lever: None }
@@ -151,12 +153,13 @@ pub(super) fn election(topology: &Topology) -> Term {
     term("etcd's election", ETCD_ELECTION * 5 / 2 + age, ETCD_ELECTION * 4 + age, source)
 }
 
-/// Writes are served again once a standby is promoted, and clients' ways lead to it.
-pub(super) fn new_leader(topology: &Topology, planned: bool, shard_leaders_too: bool) -> Term {
+/// Writes are served again once a standby is promoted, and clients' ways lead to it. With a host, leaders of shard groups may be lost,
+/// too, and the outage is a long one.
+pub(super) fn new_leader(topology: &Topology, planned: bool, host_lost: bool) -> Term {
     let promotion =
         if planned { estimated("promotion", &PLANNED_PROMOTION, "all members answer") } else { promotion(topology) };
-    let mut beside = vec![promotion, route()];
-    if shard_leaders_too && topology.citus.is_some() {
+    let mut beside = vec![promotion, route(host_lost)];
+    if host_lost && topology.citus.is_some() {
         beside.push(shard_groups(topology));
     }
     slowest("new leader in service", "from the free key; the slowest of these, which run side by side", beside)
@@ -167,23 +170,27 @@ fn slowest(name: &'static str, source: &str, beside: Vec<Term>) -> Term {
     Term { beside: beside.clone(), ..term(name, max(|t| t.expected), max(|t| t.worst), source) }
 }
 
-/// HAProxy finds the new leader, and PgBouncer, which has failed at the old one, connects again.
-fn route() -> Term {
+/// HAProxy finds the new leader, and what waits in it goes there. Where nobody led for longer than a pooler waits, it may just have
+/// given up, and tries again after its pause.
+fn route(long: bool) -> Term {
     let check = SERVER_CHECK.down * SERVER_CHECK.rise;
-    let source = format!(
-        "key taken (estimate); HAProxy's downinter {} and rise {}; PgBouncer's server_login_retry {}, looked at every {}",
-        show(SERVER_CHECK.down),
-        SERVER_CHECK.rise,
-        show(POOLER_LOGIN_RETRY),
-        show(POOLER_ROUND),
-    );
-    let pooler = POOLER_LOGIN_RETRY + POOLER_ROUND;
-    term(
-        "HAProxy, PgBouncer",
-        KEY_TAKEN.expected + check / 2 + CHECK_ANSWER.expected + pooler / 2,
-        KEY_TAKEN.worst + check + CHECK_ANSWER.worst + pooler,
-        source,
-    )
+    let mut source =
+        format!("key taken (estimate); HAProxy's downinter {} and rise {}", show(SERVER_CHECK.down), SERVER_CHECK.rise);
+    let (mut expected, mut worst) =
+        (KEY_TAKEN.expected + check / 2 + CHECK_ANSWER.expected, KEY_TAKEN.worst + check + CHECK_ANSWER.worst);
+    if long {
+        let pause = POOLER_LOGIN_RETRY + POOLER_ROUND;
+        source += &format!(
+            "; PgBouncer gives up after server_connect_timeout {}, and pauses for server_login_retry {}, looked at every {}",
+            show(POOLER_CONNECT_TIMEOUT),
+            show(POOLER_LOGIN_RETRY),
+            show(POOLER_ROUND),
+        );
+        // So much of the time it pauses, and then half of the pause is left on average.
+        expected += (pause / 2).mul_f64(pause.as_secs_f64() / (POOLER_CONNECT_TIMEOUT + pause).as_secs_f64());
+        worst += pause;
+    }
+    term("HAProxy, PgBouncer", expected, worst, source)
 }
 
 /// Shard groups whose leaders were on the same host: promoted, and known to the coordinators.
@@ -218,7 +225,7 @@ pub(super) fn die_event() -> Term {
         "guard sees the death",
         DIE_EVENT.expected + ETCD_WRITE.expected,
         DIE_EVENT.worst + ETCD_WRITE.worst,
-        "estimate: Docker's event of a container that died, and one write to etcd; a dead leader needs no waiting",
+        "measured: Docker's event of a container that died; one write to etcd; a dead leader needs no waiting",
     )
 }
 
@@ -274,30 +281,34 @@ pub(super) fn address_moves(topology: &Topology) -> Vec<Term> {
         show(VRRP_ADVERT),
         show(Duration::from_millis(whole_millis(vrrp_skew()))),
     );
-    vec![
-        term("address moves", detection - VRRP_ADVERT / 2 + vrrp_skew(), detection + vrrp_skew(), source),
-        term(
-            "clients try again",
-            RETRANSMISSION.expected + FIRST_LOGIN.expected,
-            RETRANSMISSION.worst + FIRST_LOGIN.worst,
-            "TCP repeats after 200, 400, 800ms (RFC 6298); a first login of the other pooler (estimate)",
-        ),
-    ]
+    vec![term("address moves", detection - VRRP_ADVERT / 2 + vrrp_skew(), detection + vrrp_skew(), source), clients_try_again()]
 }
 
-/// HAProxy alone is killed: Swarm starts it again before keepalived has failed two checks.
-pub(super) fn haproxy_restarts() -> Term {
-    let source = format!(
-        "Swarm's restart delay {}, container start (estimate), first checks within inter {}",
-        show(RESTART_DELAY),
-        show(SERVER_CHECK.up)
-    );
+fn clients_try_again() -> Term {
     term(
-        "HAProxy restarts",
-        RESTART_DELAY + CONTAINER_START.expected + SERVER_CHECK.up / 2,
-        RESTART_DELAY + CONTAINER_START.worst + SERVER_CHECK.up,
-        source,
+        "clients try again",
+        RETRANSMISSION.expected + FIRST_LOGIN.expected,
+        RETRANSMISSION.worst + FIRST_LOGIN.worst,
+        "TCP repeats after 200, 400, 800ms (RFC 6298); a first login of the other pooler (estimate)",
     )
+}
+
+/// HAProxy alone is gone: its host gives the address up, and the other one takes it without missing anything.
+pub(super) fn haproxy_gone() -> Vec<Term> {
+    let source = format!("keepalived's check of HAProxy every {} (its script asks twice: estimate)", show(HAPROXY_CHECK));
+    let source = format!("{source}, and the skew of {} (RFC 9568)", show(Duration::from_millis(whole_millis(vrrp_skew()))));
+    let given_up = term(
+        "address is given up",
+        HAPROXY_CHECK / 2 + CHECK_TWICE.expected + vrrp_skew(),
+        HAPROXY_CHECK + CHECK_TWICE.worst + vrrp_skew(),
+        source,
+    );
+    vec![given_up, clients_try_again()]
+}
+
+/// Clients that were held back are let go all at once, and each needs a session at a leader that has none.
+pub(super) fn sessions() -> Term {
+    estimated("sessions begin anew", &FIRST_LOGIN, "TLS, SCRAM and caches, of all clients at once, on two cores")
 }
 
 /// Two ways in which an address is lost; either may happen.
