@@ -137,16 +137,15 @@ pub async fn carry_out(
         if pause.is_some() { None } else { Some(Measurement::start(world, &state.leader, &candidate.member).await) };
     let requested = Instant::now();
     let held = match pause {
-        Some(patience) => {
-            let held = handover::planned(world, group, &state.leader, &candidate.member, patience).await?;
-            tokio::time::sleep(SETTLED).await;
-            held
-        }
+        Some(patience) => handover::planned(world, group, &state.leader, &candidate.member, patience).await?,
         None => {
             hand_over(world, &state.leader, &candidate.member, occasion).await?;
             None
         }
     };
+    if held.is_some() {
+        tokio::time::sleep(SETTLED).await;
+    }
     let until_led = [Condition::Leader { group: group.id }];
     wait(world, group, &until_led, LEADER).await?;
     let outage = match measurement {

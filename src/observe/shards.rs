@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
@@ -241,6 +242,21 @@ pub(super) fn kind(method: &str, replication: &str, colocation: u32) -> TableKin
         ("n", ..) => TableKind::SingleShard,
         _ => TableKind::Distributed,
     }
+}
+
+/// What a node answered to `run_command_on_all_nodes`, by columns `success` and `result` at 2 and 3; or why there is nothing to read.
+pub(super) fn told<T: DeserializeOwned>(row: &Row) -> Result<T, String> {
+    let text = row.get::<_, Option<Words>>(3).map(|words| words.0);
+    match text.as_deref().filter(|_| row.get(2)).map(serde_json::from_str) {
+        Some(read) => read.map_err(|error| error.to_string()),
+        None => Err(text.unwrap_or_else(|| "no answer".to_owned())),
+    }
+}
+
+/// Nodes that did not do it, each with why, by columns `nodename`, `success` and `result`.
+pub(super) fn failed(rows: &[Row]) -> Vec<(String, String)> {
+    let failed = rows.iter().filter(|row| !row.get::<_, bool>(1));
+    failed.map(|row| (row.get(0), row.get::<_, Option<Words>>(2).map(|words| words.0).unwrap_or_default())).collect()
 }
 
 /// A column of type int4 that names a group.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::shards::{Catalog, group};
+use super::shards::{Catalog, failed, group, told};
 use crate::quantity::whole_millis;
-use crate::remote::sql::{SqlError, Words};
+use crate::remote::sql::SqlError;
 use crate::topology::GroupId;
 use crate::traffic::{Tenant, Usage};
 
@@ -73,17 +73,15 @@ impl Catalog {
         let mut seen = TenantsSeen::default();
         for row in &self.rows(TENANTS, &[], ASK).await? {
             let (group, node): (GroupId, String) = (group(row, 0), row.get(1));
-            let text = row.get::<_, Option<Words>>(3).map(|words| words.0);
-            match text.as_deref().filter(|_| row.get(2)).map(serde_json::from_str::<Told>) {
-                Some(Ok(told)) => {
+            match told::<Told>(row) {
+                Ok(told) => {
                     seen.period_s = told.period_s;
                     seen.tenants.extend(told.tenants.into_iter().map(|counted| tenant(counted, group, &node, &tables)));
                     if told.track == "none" {
                         seen.not_counting.push(node);
                     }
                 }
-                Some(Err(error)) => seen.silent.push((node, error.to_string())),
-                None => seen.silent.push((node, text.unwrap_or_else(|| "no answer".to_owned()))),
+                Err(why) => seen.silent.push((node, why)),
             }
         }
         Ok(seen)
@@ -92,8 +90,7 @@ impl Catalog {
     /// Has every node count from zero; nodes that failed, each with why.
     pub async fn forget_tenants(&self) -> Result<Vec<(String, String)>, SqlError> {
         let rows = self.rows(RESET, &[], ASK).await?;
-        let failed = rows.iter().filter(|row| !row.get::<_, bool>(1));
-        Ok(failed.map(|row| (row.get(0), row.get::<_, Option<Words>>(2).map(|words| words.0).unwrap_or_default())).collect())
+        Ok(failed(&rows))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio_postgres::Row;
 
-use super::shards::{Catalog, group, number};
+use super::shards::{Catalog, failed, group, number, told};
 use crate::remote::sql::{SqlError, Words};
 use crate::topology::GroupId;
 use crate::traffic::{Gpid, Origins, Prepared, Session, Wait, fate};
@@ -92,15 +92,13 @@ impl Catalog {
         let (mut held, mut silent) = (Vec::new(), Vec::new());
         for row in &rows {
             let (group, node): (GroupId, String) = (group(row, 0), row.get(1));
-            let text = row.get::<_, Option<Words>>(3).map(|words| words.0);
-            match text.as_deref().filter(|_| row.get(2)).map(serde_json::from_str::<Told>) {
-                Some(Ok(told)) => {
+            match told::<Told>(row) {
+                Ok(told) => {
                     origins.answered.insert(group);
                     origins.committed.extend(told.committed);
                     held.extend(told.prepared.into_iter().map(|row| (group, node.clone(), row)));
                 }
-                Some(Err(error)) => silent.push((node, error.to_string())),
-                None => silent.push((node, text.unwrap_or_else(|| "no answer".to_owned()))),
+                Err(why) => silent.push((node, why)),
             }
         }
         let prepared = held.into_iter().map(|(group, node, row)| Prepared {
@@ -122,8 +120,7 @@ impl Catalog {
     /// Has every node end what its lost transactions left behind, by Citus' own rule; nodes that failed, each with why.
     pub async fn recover(&self) -> Result<Vec<(String, String)>, SqlError> {
         let rows = self.rows(RECOVER, &[], ASK).await?;
-        let failed = rows.iter().filter(|row| !row.get::<_, bool>(1));
-        Ok(failed.map(|row| (row.get(0), row.get::<_, Option<Words>>(2).map(|words| words.0).unwrap_or_default())).collect())
+        Ok(failed(&rows))
     }
 
     /// Ends a session's statement, or with `terminate` the session; false when it is not there any more.

@@ -84,7 +84,7 @@ pub const POOLER_CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often PgBouncer looks after its pools while nothing else happens (pgbouncer, `janitor.c`: three times per second).
 pub const POOLER_ROUND: Duration = Duration::from_millis(333);
 
-/// How often keepalived checks whether HAProxy of its host is there.
+/// How often keepalived checks whether HAProxy of its host is there, and whether the way through it leads to a pooler.
 pub const HAPROXY_CHECK: Duration = Duration::from_millis(300);
 
 /// Interval of VRRP advertisements. A backup takes over within three of them, at the latest 0.6 s after the holder was lost: that is when

@@ -276,12 +276,13 @@ pub(super) fn address_moves(topology: &Topology) -> Vec<Term> {
     let proxies = topology.proxies.len();
     let missed = vrrp_down_timer(proxies, 2);
     let detection = VRRP_ADVERT * missed;
-    let source = format!(
-        "{missed} advertisements of {} are missed, and the skew of {} (RFC 9568)",
-        show(VRRP_ADVERT),
-        show(Duration::from_millis(whole_millis(vrrp_skew()))),
-    );
+    let source = format!("{missed} advertisements of {} are missed, and the skew of {} (RFC 9568)", show(VRRP_ADVERT), skew(),);
     vec![term("address moves", detection - VRRP_ADVERT / 2 + vrrp_skew(), detection + vrrp_skew(), source), clients_try_again()]
+}
+
+/// In whole milliseconds, which is all that a duration is shown in.
+fn skew() -> String {
+    show(Duration::from_millis(whole_millis(vrrp_skew())))
 }
 
 fn clients_try_again() -> Term {
@@ -295,8 +296,11 @@ fn clients_try_again() -> Term {
 
 /// HAProxy alone is gone: its host gives the address up, and the other one takes it without missing anything.
 pub(super) fn haproxy_gone() -> Vec<Term> {
-    let source = format!("keepalived's check of HAProxy every {} (its script asks twice: estimate)", show(HAPROXY_CHECK));
-    let source = format!("{source}, and the skew of {} (RFC 9568)", show(Duration::from_millis(whole_millis(vrrp_skew()))));
+    let source = format!(
+        "keepalived's check of HAProxy every {} (its script asks twice: estimate), and the skew of {} (RFC 9568)",
+        show(HAPROXY_CHECK),
+        skew(),
+    );
     let given_up = term(
         "address is given up",
         HAPROXY_CHECK / 2 + CHECK_TWICE.expected + vrrp_skew(),
