@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::World;
+use super::{StepError, World};
 use crate::error::one_line;
 use crate::remote::container::Container;
 use crate::remote::exec::{self, ExecStream};
@@ -152,6 +152,28 @@ impl Pooler {
 fn is_active(rows: &[SimpleQueryMessage]) -> bool {
     rows.iter()
         .any(|row| matches!(row, SimpleQueryMessage::Row(row) if row.get(0) == Some("active") && row.get(1) == Some("yes")))
+}
+
+/// Ends each connection to the database once its transaction is over; the next one opens another. Clients see nothing of it.
+///
+/// A session of the coordinators keeps its connections to shard groups, and a change of a definition takes one that is dead for
+/// living: it fails then, once for each such session (Citus looks only before a query for rows).
+pub async fn renew(world: World<'_>) -> Result<(), StepError> {
+    let renewed = join_all(world.topology.proxies.iter().map(|proxy| async move {
+        let name = format!("pgbouncer-{}", proxy.ordinal);
+        let said = |error: &dyn std::error::Error| StepError::Refused { target: name.clone(), reason: one_line(error) };
+        let container = match world.fleet.member(world.topology, &name).await {
+            Ok(container) => container,
+            // It has no connections.
+            Err(FleetError::NotRunning { .. }) => return Ok(()),
+            Err(error) => return Err(said(&error)),
+        };
+        let console = sql::console(&container).await.map_err(|e| said(&e))?;
+        let told = tokio::time::timeout(CONSOLE, console.simple_query("RECONNECT")).await;
+        let silent = || StepError::Refused { target: name.clone(), reason: format!("no answer in {} s", CONSOLE.as_secs()) };
+        told.map_err(|_| silent())?.map(drop).map_err(|e| said(&e))
+    }));
+    renewed.await.into_iter().collect()
 }
 
 /// Opens the console and starts the watchdog; `None` where the pooler does not run.

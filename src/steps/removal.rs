@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 
 use super::rebalance::ShardError;
-use super::{StepError, World, objects, teardown};
+use super::{StepError, World, objects, poolers, teardown};
 use crate::consent::Consent;
 use crate::observe::shards::Catalog;
 use crate::observe::{Scope, observe};
@@ -106,9 +106,11 @@ async fn still(world: World<'_>, group: GroupId) -> Result<(), StepError> {
 }
 
 /// Deletes the group's keys. Before that, Patroni of the coordinators' leader is made to read pg_dist_node anew: it believes what it
-/// registered once, and would never register a later group of the same number.
+/// registered once, and would never register a later group of the same number. Sessions that poolers keep would take its
+/// connections for those to the later group, too.
 pub async fn keys(world: World<'_>, group: GroupId, _consent: &Consent) -> Result<(), StepError> {
     forget(world, group).await?;
+    poolers::renew(world).await?;
     let prefix = world.topology.dcs_prefix(group);
     let refused = |reason: String| StepError::Refused { target: prefix.clone(), reason };
     let etcd = world.fleet.etcd(world.topology).await?;

@@ -65,6 +65,23 @@ impl Lab {
         command
     }
 
+    /// The cluster is gone when somebody reads of the failure. Short, for a log that is cut: only what is not as it should be, and
+    /// of etcd the last lines.
+    fn last_words(&self) {
+        let health = self.ctl(&["health"]);
+        eprintln!("\n--- health after the failure: {}", health.stdout.trim_end().lines().last().unwrap_or_default());
+        for line in health.stdout.lines().filter(|line| !line.contains(" pass ")).chain(health.stderr.lines()) {
+            eprintln!("{line}");
+        }
+        for member in ["etcd-1", "etcd-2", "etcd-3"] {
+            let log = self.ctl(&["logs", member, "--tail", "4"]);
+            eprintln!("--- the end of what {member} says");
+            for line in log.stdout.lines().chain(log.stderr.lines()) {
+                eprintln!("{}", line.chars().take(240).collect::<String>());
+            }
+        }
+    }
+
     /// A file of the lab.
     pub fn path(&self, name: &str) -> PathBuf {
         Path::new(self.dir.path()).join(name)
@@ -74,13 +91,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The cluster is gone when somebody reads of it.
-            let health = self.ctl(&["health"]);
-            eprintln!("\n--- health after the failure\n{}{}", health.stdout, health.stderr);
-            for member in ["etcd-1", "etcd-2", "etcd-3"] {
-                let log = self.ctl(&["logs", member, "--tail", "12"]);
-                eprintln!("--- the end of what {member} says\n{}{}", log.stdout, log.stderr);
-            }
+            self.last_words();
         }
         if std::env::var_os("PGCLUSTERCTL_TEST_KEEP").is_none() {
             self.lab(&["down", "--yes"]);

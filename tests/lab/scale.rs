@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::client::{Target, Writer};
+use super::client::{Target, Writer, detail};
 use super::harness::{Lab, note};
 use super::{ROWS, SHARDS, moves};
 
@@ -53,7 +53,22 @@ pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
     // The number is free again, also for Patroni, which had registered it before.
     lab.ctl(&["scale", "add-shard", "--rebalance", "--yes"]).ok();
     lab.ctl(&["health"]).ok();
+    runtime.block_on(every_session_defines(target));
     runtime.block_on(target.batch("drop table scaled, everywhere"));
+}
+
+/// What is defined everywhere, by several sessions of the pooler at the same time: those that knew the group before are among them.
+async fn every_session_defines(target: &Target) {
+    let mut clients = Vec::new();
+    for number in 0..4 {
+        let client = target.connect().await.expect("the VIP takes connections");
+        let sql = format!("begin; create schema everywhere_{number}");
+        client.batch_execute(&sql).await.unwrap_or_else(|e| panic!("{sql}: {}", detail(&e)));
+        clients.push(client);
+    }
+    for client in clients {
+        client.batch_execute("rollback").await.expect("what was begun can be undone");
+    }
 }
 
 /// The fourth group is taken out, and a host loses its power on the way.
