@@ -165,7 +165,7 @@ impl Director<'_> {
     }
 
     /// Brings etcd's leadership to a member.
-    async fn lead_etcd(&self, member: &str) -> Result<(), DrillError> {
+    pub(super) async fn lead_etcd(&self, member: &str) -> Result<(), DrillError> {
         let target = self.store(member).await?;
         let facts = target.facts().await?;
         if facts.leader_id == facts.member_id {

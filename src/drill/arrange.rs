@@ -29,6 +29,7 @@ impl Director<'_> {
             Arrange::LeaderWithVip => self.place_leader(true).await,
             Arrange::LeaderWithoutVip => self.place_leader(false).await,
             Arrange::NoLeaderWithVip => self.empty_vip_host().await,
+            Arrange::EtcdLedElsewhere => self.lead_etcd_elsewhere().await,
             Arrange::LeaderOnSmallDisk => self.lead_from_small_disk().await,
             Arrange::NothingPending => self.nothing_pending().await,
         }
@@ -75,6 +76,21 @@ impl Director<'_> {
             }
         }
         Err(DrillError::NoTarget { what: "way to bring all leaders to other hosts than the VIP's".into() })
+    }
+
+    /// Takes etcd's leadership from the host of the coordinators' leader.
+    async fn lead_etcd_elsewhere(&self) -> Result<(), DrillError> {
+        let observed = self.observe().await;
+        let host = target::host(Place::OfLeader, self.topology, &observed);
+        let leads = self.one(Who::EtcdLeader).await?;
+        let (beside, others): (Vec<_>, Vec<_>) =
+            self.topology.etcd.iter().partition(|member| Some(&member.host) == host.as_ref());
+        match others.first() {
+            Some(other) if beside.iter().any(|member| member.name.as_str() == leads) => {
+                self.lead_etcd(other.name.as_str()).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Gives a standby a small disk, and leadership.

@@ -40,7 +40,9 @@ pub enum Arrange {
     LeaderWithoutVip,
     /// No leader of any group is on the host that holds the VIP.
     NoLeaderWithVip,
-    /// It has a disk of its own that has little room left.
+    /// Etcd is led from another host than the coordinators' leader is on. Its guard sees to that too, after a while.
+    EtcdLedElsewhere,
+    /// The coordinators' leader has a disk of its own that has little room left.
     LeaderOnSmallDisk,
     /// The cluster is what the topology says: an `up` of the drill's does nothing but what the drill wants.
     NothingPending,

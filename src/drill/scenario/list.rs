@@ -44,7 +44,7 @@ pub const ALL: &[Scenario] = &[
         &[PowerOff(Place::OfLeader), UntilServed, Wait(secs(5)), PowerOn],
     )
     .event(Event::HostLoss)
-    .after(&[Arrange::LeaderWithVip])
+    .after(&[Arrange::LeaderWithVip, Arrange::EtcdLedElsewhere])
     .ci(),
     scenario(
         "host-loss-etcd",
@@ -68,21 +68,21 @@ pub const ALL: &[Scenario] = &[
         &[Isolate(Place::OfLeader, Direction::Both, secs(25)), Wait(secs(25))],
     )
     .event(Event::Isolation)
-    .after(&[Arrange::LeaderWithVip]),
+    .after(&[Arrange::LeaderWithVip, Arrange::EtcdLedElsewhere]),
     // Without a promise: its leaders are heard renewing their leases for as long as they try, up to two of Patroni's retry timeouts.
     scenario(
         "isolation-inbound",
         "the leader's host hears nobody for 25 s; the VIP is elsewhere",
         &[Isolate(Place::OfLeader, Direction::Inbound, secs(25)), Wait(secs(25))],
     )
-    .after(&[Arrange::LeaderWithoutVip]),
+    .after(&[Arrange::LeaderWithoutVip, Arrange::EtcdLedElsewhere]),
     scenario(
         "isolation-outbound",
         "nobody hears the leader's host for 25 s; the VIP is elsewhere",
         &[Isolate(Place::OfLeader, Direction::Outbound, secs(25)), Wait(secs(25))],
     )
     .event(Event::Isolation)
-    .after(&[Arrange::LeaderWithoutVip]),
+    .after(&[Arrange::LeaderWithoutVip, Arrange::EtcdLedElsewhere]),
     scenario(
         "freeze",
         "the leader's container stands still for 30 s, longer than the ttl, and thaws",

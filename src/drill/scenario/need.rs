@@ -110,7 +110,11 @@ impl Act {
 impl Arrange {
     fn needs(&self) -> &'static [Need] {
         match self {
-            Self::LeaderWithVip | Self::LeaderWithoutVip | Self::NoLeaderWithVip | Self::NothingPending => &[],
+            Self::LeaderWithVip
+            | Self::LeaderWithoutVip
+            | Self::NoLeaderWithVip
+            | Self::EtcdLedElsewhere
+            | Self::NothingPending => &[],
             // Leadership is handed to a standby that was given such a disk.
             Self::LeaderOnSmallDisk => &[Need::Standby, Need::Lab],
         }
