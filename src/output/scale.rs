@@ -9,12 +9,12 @@ use super::table;
 use super::ui::{Report, Tone, Ui};
 use crate::plan::PlanReport;
 use crate::plan::diff::Difference;
-use crate::plan::reader;
+use crate::plan::member;
 use crate::plan::removal::Step;
 use crate::quantity::whole_millis;
 use crate::shards::{Job, Move};
 use crate::topology::model::{Group, Member, Topology};
-use crate::topology::{GroupId, HostName};
+use crate::topology::{GroupId, HostName, MemberName};
 
 /// The end of `scale add-shard`.
 #[derive(Debug, Serialize)]
@@ -112,15 +112,15 @@ impl Report for ReadersReport {
 
 /// What `scale in --member` is about to do.
 #[derive(Debug, Serialize)]
-pub struct ReaderPlan {
+pub struct MemberPlan {
     /// Version of this document's shape.
     pub schema_version: u32,
     /// The cluster's name.
     pub cluster: String,
-    /// The reader.
-    pub reader: String,
+    /// The member or reader.
+    pub member: MemberName,
     /// In this order.
-    pub steps: Vec<reader::Step>,
+    pub steps: Vec<member::Step>,
     /// Hosts on which its data volume stays.
     pub kept: Vec<HostName>,
     /// What changes in the topology file.
@@ -129,45 +129,45 @@ pub struct ReaderPlan {
     pub then: PlanReport,
 }
 
-impl Report for ReaderPlan {
+impl Report for MemberPlan {
     fn text(&self, ui: &Ui) -> String {
         let steps = self.steps.iter().map(ToString::to_string).collect();
         let kept = self.kept.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
         let kept = if kept.is_empty() { String::new() } else { format!("  kept: its data volume on {kept}\n") };
-        let head = going(&self.reader, &self.cluster, steps, &self.then, ui);
+        let head = going(self.member.as_str(), &self.cluster, steps, &self.then, ui);
         head + &kept + &changes(self.file.iter().chain(&self.then.differences), ui)
     }
 }
 
 /// The end of `scale in --member`.
 #[derive(Debug, Serialize)]
-pub struct ReaderReport {
+pub struct MemberReport {
     /// Version of this document's shape.
     pub schema_version: u32,
     /// The cluster's name.
     pub cluster: String,
-    /// The reader that is gone.
-    pub reader: String,
+    /// The member or reader that is gone.
+    pub member: MemberName,
     /// What was done by this run.
-    pub steps: Vec<reader::Step>,
+    pub steps: Vec<member::Step>,
     /// Hosts on which its data volume was kept.
     pub kept: Vec<HostName>,
     /// Until the rest was healthy.
     pub took_ms: u64,
 }
 
-impl ReaderReport {
+impl MemberReport {
     /// Of a plan that was carried out.
-    pub fn new(plan: ReaderPlan, took: Duration) -> Self {
-        let ReaderPlan { cluster, reader, steps, kept, .. } = plan;
-        Self { schema_version: 1, cluster, reader, steps, kept, took_ms: whole_millis(took) }
+    pub fn new(plan: MemberPlan, took: Duration) -> Self {
+        let MemberPlan { cluster, member, steps, kept, .. } = plan;
+        Self { schema_version: 1, cluster, member, steps, kept, took_ms: whole_millis(took) }
     }
 }
 
-impl Report for ReaderReport {
+impl Report for MemberReport {
     fn text(&self, _ui: &Ui) -> String {
         let kept = if self.kept.is_empty() { "" } else { "; its data volume is kept" };
-        format!("{} is out of {}, which is healthy ({}){kept}\n", self.reader, self.cluster, table::millis(self.took_ms))
+        format!("{} is out of {}, which is healthy ({}){kept}\n", self.member, self.cluster, table::millis(self.took_ms))
     }
 }
 
@@ -305,8 +305,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_goes_in_its_own_steps() {
-        let host = HostName::new("host4").expect("a name");
+    fn a_member_goes_in_its_own_steps() {
+        let host = HostName::new("host3").expect("a name");
         let then = PlanReport {
             schema_version: 1,
             cluster: "pgcluster".into(),
@@ -314,13 +314,22 @@ mod tests {
             plan: Plan::default(),
             differences: Vec::new(),
         };
-        let report = ReaderPlan {
+        let report = MemberPlan {
             schema_version: 1,
             cluster: "pgcluster".into(),
-            reader: "coordinator-reader-1".into(),
-            steps: vec![reader::Step::Edit, reader::Step::Service, reader::Step::Volumes { hosts: vec![host] }],
+            member: MemberName::new("coordinator-3").expect("a name"),
+            steps: vec![
+                member::Step::HandOver { group: GroupId::COORDINATOR },
+                member::Step::Edit,
+                member::Step::Service,
+                member::Step::Volumes { hosts: vec![host] },
+            ],
             kept: Vec::new(),
-            file: crate::plan::diff::unified("topology.toml", "[[reader]]\nhost = \"host4\"\n", ""),
+            file: crate::plan::diff::unified(
+                "topology.toml",
+                "hosts = [\"host1\", \"host2\", \"host3\"]\n",
+                "hosts = [\"host1\", \"host2\"]\n",
+            ),
             then,
         };
         insta::assert_snapshot!(report.text(&Ui::new(false, false, false, false)));

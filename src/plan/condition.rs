@@ -20,7 +20,7 @@ pub fn unmet(condition: &Condition, topology: &Topology, artifacts: &Artifacts, 
         Condition::Leader { group } => leader(*group, observed).err(),
         Condition::Initialized { group } => initialized(*group, observed),
         Condition::Member { member, group } => member_state(member, *group, observed),
-        Condition::Synchronous { group } => synchronous(*group, observed),
+        Condition::Synchronous { group } => synchronous(*group, topology, observed),
         Condition::Candidate { group } => candidate(*group, topology, observed),
         Condition::Dynamic { group } => dynamic_state(*group, artifacts, observed),
         Condition::Registered { group } => registered(*group, observed),
@@ -103,8 +103,15 @@ fn member_state(member: &MemberName, group: GroupId, observed: &Observed) -> Opt
     }
 }
 
-fn synchronous(group: GroupId, observed: &Observed) -> Option<String> {
+/// One that left the topology a moment ago may be the only one with the last commits in Patroni's book, and nobody else is promoted then.
+fn synchronous(group: GroupId, topology: &Topology, observed: &Observed) -> Option<String> {
+    let members = topology.group(group).map(|group| &group.members[..]).unwrap_or_default();
+    let is_member = |name: &String| members.iter().any(|member| member.name.as_str() == name);
     match group_state(group, observed) {
+        Ok(GroupState { sync_standbys, .. }) if sync_standbys.iter().any(|name| !is_member(name)) => {
+            let strangers: Vec<&str> = sync_standbys.iter().filter(|name| !is_member(name)).map(String::as_str).collect();
+            Some(format!("{group} still counts on {}", strangers.join(", ")))
+        }
         Ok(state) if state.sync_leader == state.leader && state.sync_standbys.iter().any(|s| *s != state.leader) => None,
         Ok(_) => Some(format!("{group} has no synchronous standby")),
         Err(why) => Some(why),

@@ -16,7 +16,7 @@ use crate::observe::model::{GroupState, NodeFacts, Observed, Probe, ServiceFacts
 use crate::templates::Artifacts;
 use crate::templates::artifacts::{Kind, LABEL_HOST, Layer, Service};
 use crate::topology::Topology;
-use crate::topology::ids::GroupId;
+use crate::topology::ids::{GroupId, MemberName};
 use crate::topology::model::{Group, Member, Replication};
 
 /// How the title of a wave ends in which a leader gives its leadership away, so that it can be restarted.
@@ -193,11 +193,7 @@ impl Planner<'_> {
                 let Some(action) = self.deploy(service, Change::Update).or_else(waits) else { continue };
                 let leads = name == state.leader;
                 if leads && group.members.len() > 1 {
-                    // A standby that was just restarted needs a moment until commits wait for it again.
-                    let ready = vec![Condition::Candidate { group: group.id }];
-                    plan.push(format!("{}: a standby is ready", group.id), Vec::new(), ready);
-                    let switch = Action::Switchover { group: group.id, from: member.name.clone() };
-                    plan.push(format!("{}: {HAND_OVER}", group.id), vec![switch], group_conditions(self.topology, group));
+                    hand_over(plan, self.topology, group, &member.name);
                 }
                 // Without a leader there is no health to wait for between two members, only progress.
                 let mut until = if state.leader.is_empty() { Vec::new() } else { group_conditions(self.topology, group) };
@@ -321,6 +317,14 @@ fn deployed(plan: &Plan) -> BTreeSet<String> {
     plan.actions().filter_map(name).collect()
 }
 
+/// Leadership goes to another member. A standby that was just restarted needs a moment until commits wait for it again.
+pub(super) fn hand_over(plan: &mut Plan, topology: &Topology, group: &Group, from: &MemberName) {
+    let ready = vec![Condition::Candidate { group: group.id }];
+    plan.push(format!("{}: a standby is ready", group.id), Vec::new(), ready);
+    let switch = Action::Switchover { group: group.id, from: from.clone() };
+    plan.push(format!("{}: {HAND_OVER}", group.id), vec![switch], group_conditions(topology, group));
+}
+
 /// What a healthy group fulfils, and its readers, which nobody else waits for: without them a group is as safe as with them.
 fn whole_group(topology: &Topology, group: &Group) -> Vec<Condition> {
     let readers = group.readers.iter().map(|r| Condition::Member { member: r.name.clone(), group: group.id });
@@ -407,13 +411,12 @@ fn removed_members(artifacts: &Artifacts, swarm: &SwarmFacts) -> Vec<Refusal> {
     let groups: BTreeSet<GroupId> = artifacts.dynamic.keys().copied().collect();
     gone.filter(holds_data)
         .map(|name| {
-            let group = GroupId::of_member(name).filter(|group| !groups.contains(group));
-            let instead = match group {
-                Some(group) => format!(
+            let instead = match GroupId::of_member(name) {
+                Some(group) if !groups.contains(&group) => format!(
                     "put {group} back into the topology, or take it out for good: `pgclusterctl scale in --shard {}`",
                     group.0
                 ),
-                None if GroupId::is_reader(name) => {
+                Some(_) => {
                     format!("put it back into the topology, or take it out for good: `pgclusterctl scale in --member {name}`")
                 }
                 None => "put it back into the topology; `up` never removes what holds data".to_owned(),

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::action::{Action, Condition, Plan};
+use super::action::{Condition, Plan};
 use super::condition::missing;
-use super::planner::{HAND_OVER, Refusal, group_conditions};
+use super::planner::{self, Refusal, group_conditions};
 use crate::observe::model::{Observed, Probe};
 use crate::templates::Artifacts;
 use crate::topology::Topology;
@@ -77,10 +77,7 @@ impl Removal<'_> {
     pub fn plan(&self) -> Plan {
         let mut plan = Plan::default();
         for (group, member) in self.leaving().filter(|(group, member)| self.leader(group) == Some(member.name.as_str())) {
-            let ready = vec![Condition::Candidate { group: group.id }];
-            plan.push(format!("{}: a standby is ready", group.id), Vec::new(), ready);
-            let switch = Action::Switchover { group: group.id, from: member.name.clone() };
-            plan.push(format!("{}: {HAND_OVER}", group.id), vec![switch], group_conditions(self.before, group));
+            planner::hand_over(&mut plan, self.before, group, &member.name);
         }
         plan
     }

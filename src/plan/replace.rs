@@ -197,7 +197,7 @@ impl Replacement<'_> {
             leaderless(state, member.name.as_str()),
             &format!(
                 "wait until a standby leads (some 10 s after the loss, `ttl` without guards); if none can, `pgclusterctl failover {}` says why",
-                if id.is_coordinator() { "--coordinator".to_owned() } else { format!("--shard {}", id.0) }
+                id.flag()
             ),
         ))
     }

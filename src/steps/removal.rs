@@ -83,7 +83,8 @@ pub async fn services(world: World<'_>, group: GroupId, members: &[String], _con
     teardown::containers_gone(world, |service| GroupId::of_member(service) == Some(group)).await
 }
 
-/// Removes the service of one member that nobody waits for, and waits until its container is gone.
+/// Removes the service of one member that leads nobody, and waits until its container is gone. It stops in order: commits that wait for it
+/// as their synchronous standby do so until its leader's Patroni has named another, in its next round.
 pub async fn service(world: World<'_>, member: &str, _consent: &Consent) -> Result<(), StepError> {
     objects::remove_service(world, member).await?;
     teardown::containers_gone(world, |service| service == member).await

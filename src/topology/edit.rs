@@ -6,6 +6,7 @@
 
 mod groups;
 pub mod host;
+mod members;
 mod readers;
 #[cfg(test)]
 mod tests;
@@ -16,12 +17,14 @@ use toml_edit::{DocumentMut, RawString, Table};
 
 use super::finding::{self, Finding};
 use super::ids::{GroupId, HostName, MemberName};
-use super::model::Topology;
+use super::model::{Member, Replication, Topology};
+use super::promise::Promise;
 use super::resolve::{TopologyError, parse};
 use crate::error::{Exit, Failure};
 
 pub use groups::{add_group, remove_group};
-pub use readers::{add_readers, remove_reader};
+pub use members::remove_member;
+pub use readers::add_readers;
 
 /// A file after an edit.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,13 +89,41 @@ pub enum EditError {
         /// The group.
         group: GroupId,
     },
-    /// There is no such reader.
-    #[error("the topology has no reader {reader:?}")]
-    UnknownReader {
+    /// There is no such member, or no such reader.
+    #[error("the topology has no {member}")]
+    UnknownMember {
         /// As asked for.
-        reader: String,
-        /// What there is.
+        member: String,
+        /// What there is of its kind.
         known: String,
+    },
+    /// A member's number is its place in its group's list: those behind it would get other names.
+    #[error("{member} is not the last member of {group}: without it {last} would have another name, and begin with no data")]
+    NotLast {
+        /// As asked for.
+        member: MemberName,
+        /// The one that can go.
+        last: MemberName,
+        /// The group.
+        group: GroupId,
+    },
+    /// A group without members is none.
+    #[error("{member} is the only member of {group}: its data is nowhere else")]
+    OnlyMember {
+        /// As asked for.
+        member: MemberName,
+        /// The group.
+        group: GroupId,
+    },
+    /// By default a group of one member replicates to nobody, which is nothing to happen by the way.
+    #[error("{member} is the last standby of {group}, whose commits wait for one ({})", replication.as_str())]
+    LastStandby {
+        /// As asked for.
+        member: MemberName,
+        /// The group.
+        group: GroupId,
+        /// What a commit waits for.
+        replication: Replication,
     },
     /// The only shard group cannot go.
     #[error("{group} is the only shard group: without it the rows would have no place")]
@@ -126,13 +157,16 @@ impl Failure for EditError {
     fn exit(&self) -> Exit {
         match self {
             Self::Topology(error) => error.exit(),
-            Self::UnknownGroup { .. } | Self::UnknownHost { .. } | Self::HostTwice { .. } | Self::UnknownReader { .. } => {
+            Self::UnknownGroup { .. } | Self::UnknownHost { .. } | Self::HostTwice { .. } | Self::UnknownMember { .. } => {
                 Exit::Usage
             }
             Self::HostTaken { .. }
             | Self::NoHost { .. }
             | Self::Invalid { .. }
             | Self::LastGroup { .. }
+            | Self::NotLast { .. }
+            | Self::OnlyMember { .. }
+            | Self::LastStandby { .. }
             | Self::Plain { .. }
             | Self::NoNumber { .. }
             | Self::Moves { .. } => Exit::Refused,
@@ -149,7 +183,26 @@ impl Failure for EditError {
             Self::NoHost { .. } => {
                 vec!["add a host first: a [[host]] block, `pgclusterctl init`, `pgclusterctl image push`".into()]
             }
-            Self::UnknownReader { known, .. } => vec![format!("readers are {known}")],
+            Self::UnknownMember { known, .. } => vec![format!("there are {known}")],
+            Self::NotLast { last, group, .. } => vec![
+                format!("take the last one out: `pgclusterctl scale in --member {last}`"),
+                format!(
+                    "which member leads is changed by `pgclusterctl switchover {}`; which host a lost member is on, by `pgclusterctl host replace`",
+                    group.flag()
+                ),
+            ],
+            Self::OnlyMember { group, .. } if group.is_coordinator() => {
+                vec!["give the group a second member first; `pgclusterctl down` removes a whole cluster".into()]
+            }
+            Self::OnlyMember { group, .. } => vec![
+                format!("`pgclusterctl scale in {}` takes the group out: its shards go to the others first", group.flag()),
+                "or give the group a second member first".into(),
+            ],
+            Self::LastStandby { .. } => vec![
+                "add another member first".into(),
+                "or write replication = \"async\" for the group, and `pgclusterctl up`: then the loss of its leader loses rows"
+                    .into(),
+            ],
             Self::Invalid { .. } => vec!["nothing was written".into()],
             Self::LastGroup { .. } => {
                 vec![
@@ -195,6 +248,25 @@ fn finish(
         None => Ok(Edit { before, text, after }),
         Some(what) => Err(EditError::Moves { path: path.display().to_string(), what }),
     }
+}
+
+/// The first thing beside the members that it is about that is not what it was. What is promised unless the file says so follows from
+/// all members, and is none of the things that may not change.
+fn others_changed(before: &Topology, after: &Topology, stays: impl Fn(&Member) -> bool) -> Option<String> {
+    let others = |topology: &Topology| {
+        let mut others = topology.clone();
+        for group in &mut others.groups {
+            group.members.retain(&stays);
+            group.readers.retain(&stays);
+        }
+        others.promise = Promise::default();
+        others
+    };
+    let (was, is) = (others(before), others(after));
+    if let Some((group, _)) = was.groups.iter().zip(&is.groups).find(|(was, is)| was != is) {
+        return Some(group.id.to_string());
+    }
+    (was != is).then(|| "something else".to_owned())
 }
 
 fn text_of(raw: Option<&RawString>) -> &str {

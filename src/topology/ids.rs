@@ -127,6 +127,11 @@ impl GroupId {
         Self::of_member(name).is_some() && name.contains(READER)
     }
 
+    /// How commands are told of it: `--coordinator`, `--shard 2`.
+    pub fn flag(self) -> String {
+        if self.is_coordinator() { "--coordinator".to_owned() } else { format!("--shard {}", self.0) }
+    }
+
     /// The name of its member of that number.
     pub fn member(self, number: u32) -> MemberName {
         self.named(number, "")

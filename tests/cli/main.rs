@@ -127,6 +127,7 @@ fn a_missing_topology_exits_3() {
         "forward worker-1-1 5432",
         "scale add-shard",
         "scale in --shard 1",
+        "scale in --member coordinator-3",
         "host replace host1 host4 --address 10.0.0.14",
     ];
     let lacking = |run: &Run| {
@@ -184,6 +185,9 @@ fn a_group_that_cannot_be_added_or_taken_out_is_told_from_the_file() {
         // The default of these files is quorum replication, and one member has nobody to wait for.
         (1, "scale add-shard --hosts a", 6, "cannot replicate"),
         (0, "scale add-shard", 6, "was made without shard groups"),
+        (1, "scale in --member coordinator-1", 6, "would have another name"),
+        (1, "scale in --member worker-1-2", 6, "cannot replicate"),
+        (0, "scale in --member haproxy-1", 2, "no member of a group"),
     ];
     for (shards, command, exit, said) in wrong {
         place.run(&format!("{hosts} {shards}")).exits(0);

@@ -7,6 +7,7 @@ mod client;
 mod harness;
 mod hosts;
 mod loss;
+mod member;
 mod metadata;
 mod moves;
 mod pause;
@@ -134,6 +135,9 @@ fn scenario(shards: u32) {
     if shards == 0 {
         // Half an hour is enough for one scenario, and these know no shards.
         step("a drill goes on after what cannot be carried out", || a_drill_goes_on(&lab));
+        step("the last coordinator is taken out while it leads, and comes back", || {
+            member::out_and_back(&lab, &runtime, &write)
+        });
         step("a reader comes, serves reads, never leads, and goes", || read::from_a_fourth_host(&lab, &runtime, &write));
     }
     step("a lost host is replaced, the operator is killed", || hosts::replace_a_lost_one(&lab, &runtime, &write));

@@ -120,7 +120,7 @@ fn reads_from_reader(lab: &Lab, password: &str) -> Result<(), String> {
 }
 
 /// Starts a command and kills it with SIGKILL as soon as a line of it has these words.
-fn kill(lab: &Lab, args: &[&str], words: &str) {
+pub fn kill(lab: &Lab, args: &[&str], words: &str) {
     let mut run = lab.command(args).spawn().expect("the binary starts");
     let stderr = BufReader::new(run.stderr.take().expect("stderr is piped"));
     // What is announced before it begins is numbered, and ends in more words.

@@ -1,8 +1,8 @@
 //! `scale`: more or less of a cluster, by an edit of the topology file and what follows from it.
 
 mod add;
+mod member_out;
 mod read;
-mod reader_out;
 mod take_out;
 
 use crate::context::Context;
@@ -25,7 +25,7 @@ pub enum Command {
     AddShard(add::Args),
     /// Add readers to a group: standbys without a vote, that never lead and that no commit waits for.
     Read(read::Args),
-    /// Take a shard group, a reader or a host out, with all that is left of it.
+    /// Take a shard group, a member, a reader or a host out, with all that is left of it.
     In(take_out::Args),
 }
 

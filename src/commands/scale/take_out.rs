@@ -1,5 +1,5 @@
-//! `scale in`: one shard group less, or what others do for a reader and a host. What is to be done follows from what is there ([`crate::plan::removal`]): a command that was
-//! killed is run again.
+//! `scale in`: one shard group less, or what others do for a member, a reader and a host. What is to be done follows from what is there
+//! ([`crate::plan::removal`]): a command that was killed is run again.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use super::super::host;
 use super::super::session::Session;
 use super::super::shards::{Shards, catalog, rebalance};
 use super::super::up;
-use super::{reader_out, remains, scope, stopped, text};
+use super::{member_out, remains, scope, stopped, text};
 use crate::consent::Consent;
 use crate::context::Context;
 use crate::engine::Lock;
@@ -47,8 +47,8 @@ pub struct Which {
     /// That shard group: its shards go to the others.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub shard: Option<u32>,
-    /// That reader, by its name.
-    #[arg(long, value_name = "READER")]
+    /// That reader, or the last member of its group; when it leads, another one does first.
+    #[arg(long, value_name = "MEMBER")]
     pub member: Option<String>,
     /// That host, as `host remove` does it: its leaders and members go elsewhere.
     #[arg(long, value_name = "HOST", value_parser = host::name)]
@@ -59,8 +59,8 @@ pub struct Which {
 pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let Args { which, keep_volumes, up } = args;
     match which {
-        Which { member: Some(reader), .. } => {
-            reader_out::run(context, reader_out::Out { reader, keep_volumes: *keep_volumes, up }).await
+        Which { member: Some(member), .. } => {
+            member_out::run(context, member_out::Out { member, keep_volumes: *keep_volumes, up }).await
         }
         Which { host: Some(host), .. } => host::take_out(context, host, *keep_volumes, up.timeout).await,
         // clap wants one of the three.

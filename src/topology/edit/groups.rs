@@ -117,7 +117,11 @@ fn set_count(document: &mut DocumentMut, count: u32) {
 }
 
 /// The `[[shard]]` blocks; a ring is written out as such blocks first.
-fn blocks<'d>(document: &'d mut DocumentMut, before: &Topology, path: &Path) -> Result<&'d mut ArrayOfTables, EditError> {
+pub(super) fn blocks<'d>(
+    document: &'d mut DocumentMut,
+    before: &Topology,
+    path: &Path,
+) -> Result<&'d mut ArrayOfTables, EditError> {
     if is_ring(document) {
         let (comments, position) = no_longer_counted(document);
         document.insert("shard", Item::ArrayOfTables(written_out(before, &comments, position)));

@@ -5,7 +5,7 @@ use std::path::Path;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table};
 
 use super::groups::known_hosts;
-use super::{Edit, EditError, finish, floating_comments, open, prepend};
+use super::{Edit, EditError, finish, floating_comments, open, others_changed, prepend};
 use crate::topology::ids::{GroupId, HostName, MemberName};
 use crate::topology::model::{Group, Member, Topology};
 
@@ -28,17 +28,19 @@ pub fn add_readers(text: &str, path: &Path, id: GroupId, hosts: &[String]) -> Re
     for host in &wanted {
         blocks(&mut document, path)?.push(block(id, host));
     }
-    finish(&document, path, before, |was, is| moved(was, is, |reader| reader.group != id || !wanted.contains(&reader.host)))
+    finish(&document, path, before, |was, is| {
+        others_changed(was, is, |reader| reader.group != id || !wanted.contains(&reader.host))
+    })
 }
 
 /// One reader less. The others keep their numbers: where one follows from its place in the file, it is written out.
-pub fn remove_reader(text: &str, path: &Path, name: &str) -> Result<Edit, EditError> {
+pub(super) fn remove_reader(text: &str, path: &Path, name: &str) -> Result<Edit, EditError> {
     let (before, mut document) = open(text, path)?;
     let readers: Vec<&Member> = before.groups.iter().flat_map(|group| &group.readers).collect();
     let Some(reader) = readers.iter().find(|reader| reader.name.as_str() == name) else {
         let known = readers.iter().map(|reader| reader.name.as_str()).collect::<Vec<_>>().join(", ");
-        let known = if known.is_empty() { "none".to_owned() } else { known };
-        return Err(EditError::UnknownReader { reader: name.to_owned(), known });
+        let known = if known.is_empty() { "no readers".to_owned() } else { known };
+        return Err(EditError::UnknownMember { member: name.to_owned(), known });
     };
     let (id, name) = (reader.group, reader.name.clone());
     let blocks = blocks(&mut document, path)?;
@@ -61,7 +63,7 @@ pub fn remove_reader(text: &str, path: &Path, name: &str) -> Result<Edit, EditEr
     if blocks.is_empty() {
         document.remove("reader");
     }
-    finish(&document, path, before, |was, is| moved(was, is, |reader| reader.name != name))
+    finish(&document, path, before, |was, is| others_changed(was, is, |reader| reader.name != name))
 }
 
 /// Without any reader of that group.
@@ -75,20 +77,6 @@ pub(super) fn remove_all(document: &mut DocumentMut, before: &Topology, id: Grou
         document.remove("reader");
     }
     Ok(())
-}
-
-/// The first thing beside the readers that it is about that is not what it was.
-fn moved(before: &Topology, after: &Topology, stays: impl Fn(&Member) -> bool) -> Option<String> {
-    let rest = |topology: &Topology| {
-        let mut rest = topology.clone();
-        rest.groups.iter_mut().for_each(|group| group.readers.retain(&stays));
-        rest
-    };
-    let (was, is) = (rest(before), rest(after));
-    if let Some((group, _)) = was.groups.iter().zip(&is.groups).find(|(was, is)| was != is) {
-        return Some(group.id.to_string());
-    }
-    (was != is).then(|| "something else".to_owned())
 }
 
 /// The host with the fewest members among those without one of the group.
@@ -188,7 +176,7 @@ mod tests {
         assert!(matches!(add(RING, 0, &["d", "d"]), Err(EditError::HostTwice { .. })));
         let full = add(RING, 0, &["d"]).expect("one");
         assert!(matches!(add(&full.text, 0, &[]), Err(EditError::NoHost { .. })));
-        assert!(matches!(out(RING, "coordinator-reader-1"), Err(EditError::UnknownReader { .. })));
+        assert!(matches!(out(RING, "coordinator-reader-1"), Err(EditError::UnknownMember { .. })));
         let inline = format!("reader = [{{ host = \"d\" }}]\n{RING}");
         assert!(matches!(out(&inline, "coordinator-reader-1"), Err(EditError::Moves { .. })));
     }

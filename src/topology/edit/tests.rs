@@ -17,6 +17,10 @@ fn remove(text: &str, group: u32) -> Result<Edit, EditError> {
     remove_group(text, Path::new(PATH), GroupId(group))
 }
 
+fn member_out(text: &str, member: &str) -> Result<Edit, EditError> {
+    remove_member(text, Path::new(PATH), member)
+}
+
 /// What is different: lines that went with `-`, lines that came with `+`.
 fn difference(before: &str, after: &str) -> String {
     let diff = similar::TextDiff::from_lines(before, after);
@@ -175,6 +179,90 @@ fn a_file_in_another_form_is_left_alone() {
     assert_eq!(places(&less.after), ["shard-2 async: worker-2-1@host2"]);
 }
 
+const LISTED: &str = "\
+[coordinators] # all of them
+hosts = [
+    # at home
+    \"host1\",
+    \"host2\", # near
+    # far away
+    \"host3\", # and slow
+    # no more than three
+]
+
+# the only one
+[[shard]]
+hosts = [\"host1\", \"host2\", \"host3\"] # each
+";
+
+#[test]
+fn the_last_member_of_a_group_goes_with_what_is_said_of_it() {
+    let text = file(LISTED);
+    let less = member_out(&text, "coordinator-3").expect("two are left");
+    assert_eq!(difference(&text, &less.text), "-    # far away\n-    \"host3\", # and slow\n");
+    let less = member_out(&less.text, "worker-1-3").expect("two are left");
+    let changed = "-hosts = [\"host1\", \"host2\", \"host3\"] # each\n+hosts = [\"host1\", \"host2\"] # each\n";
+    assert_eq!(difference(&file(LISTED), &less.text), format!("-    # far away\n-    \"host3\", # and slow\n{changed}"));
+    assert_eq!(places(&less.after), ["shard-1 quorum: worker-1-1@host1 worker-1-2@host2"]);
+    // A comment that stays wants its line to end.
+    let text = format!("coordinators.hosts = [ \"host1\", \"host2\", # near\n \"host3\" ]\n{HOSTS}");
+    let less = member_out(&text, "coordinator-3").expect("two are left");
+    assert!(less.text.starts_with("coordinators.hosts = [ \"host1\", \"host2\" # near\n]\n"), "{}", less.text);
+}
+
+#[test]
+fn what_was_left_to_its_default_is_written_out() {
+    let text = file(&RING.replace("replicas = 2", "replicas = 3"));
+    let less = member_out(&text, "coordinator-3").expect("two are left");
+    assert_eq!(difference(&text, &less.text), "+\n+[coordinators]\n+hosts = [\"host1\", \"host2\"]\n");
+    let less = member_out(&text, "worker-2-3").expect("two are left");
+    let expected = [
+        "shard-1 sync: worker-1-1@host1 worker-1-2@host2 worker-1-3@host3",
+        "shard-2 sync: worker-2-1@host2 worker-2-2@host3",
+        "shard-3 sync: worker-3-1@host3 worker-3-2@host1 worker-3-3@host2",
+    ];
+    assert_eq!(places(&less.after), expected);
+    assert!(less.text.contains("# three for a start\n"), "{}", less.text);
+}
+
+#[test]
+fn a_member_that_others_need_stays() {
+    let text = file(BLOCKS);
+    let said = |text: &str, member: &str| {
+        let error = member_out(text, member).expect_err("it stays");
+        assert!(!error.hints().is_empty(), "{error}");
+        (error.exit(), error.to_string())
+    };
+    for (member, last) in [("coordinator-1", "coordinator-3"), ("worker-2-1", "worker-2-2")] {
+        let (exit, words) = said(&text, member);
+        assert!(exit == Exit::Refused && words.contains(&format!("without it {last} would have another name")), "{words}");
+    }
+    for unknown in ["coordinator-4", "worker-9-1", "coordinator-reader-1"] {
+        assert_eq!(said(&text, unknown).0, Exit::Usage);
+    }
+    assert!(matches!(member_out(&text, "worker-2-2"), Err(EditError::LastStandby { replication: Replication::Quorum, .. })));
+    // Where the replication is written, the check of the file says so, at its place.
+    let written = text.replace("    \"host3\",\n]", "    \"host3\",\n]\nreplication = \"sync\"");
+    assert!(said(&written, "worker-2-2").1.contains("cannot replicate \"sync\" with one member"));
+    let alone = member_out(&text, "worker-5-2").expect("its commits wait for nobody");
+    assert_eq!(places(&alone.after)[2], "shard-5 async: worker-5-1@host3");
+    assert!(matches!(member_out(&alone.text, "worker-5-1"), Err(EditError::OnlyMember { .. })));
+    let promised = format!("{text}\n[failover.promise.loss]\ncoordinators = 0\n");
+    member_out(&promised, "coordinator-3").expect("two still promise it");
+    let host_loss = with_a_promise(&text);
+    let (exit, words) = said(&host_loss, "coordinator-2");
+    assert!(exit == Exit::Refused && words.contains("cannot be kept"), "{words}");
+    let inline = format!("shard = [{{ hosts = [\"host1\", \"host2\"] }}]\n{HOSTS}");
+    assert!(matches!(member_out(&inline, "worker-1-2"), Err(EditError::Moves { .. })));
+}
+
+/// Two asynchronous coordinators that promise to be there again soon after the loss of a host.
+fn with_a_promise(text: &str) -> String {
+    format!(
+        "{text}\n[coordinators]\nhosts = [\"host1\", \"host2\"]\nreplication = \"async\"\n[failover.promise]\nhost_loss = \"60s\"\n"
+    )
+}
+
 /// A valid file: a ring or blocks, with zones or without, with comments here and there.
 fn some_file() -> impl Strategy<Value = String> {
     let hosts = prop::collection::vec("[a-c]?", 1..6);
@@ -244,6 +332,34 @@ proptest! {
                 }
             }
             Err(error) => prop_assert!(was.len() == 1 && matches!(error, EditError::LastGroup { .. }), "{error}"),
+        }
+    }
+
+    /// The same for one member: all others keep their names and hosts, and every comment that is not about it stays.
+    #[test]
+    fn no_other_member_is_moved_or_renamed(text in some_file(), pick in any::<prop::sample::Index>()) {
+        let (before, _) = parse(&text, Path::new(PATH)).expect("the file is valid");
+        let names: Vec<MemberName> = before.members().map(|member| member.name.clone()).collect();
+        let name = pick.get(&names);
+        let group = before.groups.iter().find(|group| group.members.iter().any(|m| m.name == *name)).expect("its group");
+        match member_out(&text, name.as_str()) {
+            Ok(less) => {
+                let (after, _) = parse(&less.text, Path::new(PATH)).expect("it is still valid");
+                let hosts = |topology: &Topology| topology.services();
+                let mut left = hosts(&before);
+                left.remove(name.as_str());
+                prop_assert_eq!(hosts(&after), left, "{}", less.text);
+                let kept = comments(&less.text);
+                for comment in comments(&text).into_iter().filter(|c| c.trim() != "so many") {
+                    prop_assert!(kept.contains(&comment), "{comment} is gone:\n{}", less.text);
+                }
+            }
+            Err(EditError::NotLast { last, .. }) => prop_assert!(last != *name && Some(&last) == group.members.last().map(|m| &m.name)),
+            Err(EditError::OnlyMember { .. }) => prop_assert_eq!(group.members.len(), 1),
+            Err(EditError::LastStandby { .. }) => {
+                prop_assert!(group.members.len() == 2 && group.replication != Replication::Async);
+            }
+            Err(error) => prop_assert!(false, "{error}\n{text}"),
         }
     }
 }

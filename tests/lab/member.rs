@@ -1,0 +1,73 @@
+//! The last coordinator is taken out while it leads and a client writes, and comes back; the operator is killed on the way.
+
+use tokio::runtime::Runtime;
+
+use super::client::{Target, Writer};
+use super::harness::{Lab, eventually, note};
+use super::{RECOVERY, ROWS, leader_of, member_rows, read};
+
+const MEMBER: &str = "coordinator-3";
+
+pub fn out_and_back(lab: &Lab, runtime: &Runtime, write: &Target) {
+    let path = lab.path("topology.toml");
+    let text = || std::fs::read_to_string(&path).expect("readable");
+    let before = text();
+    let refused = lab.ctl(&["scale", "in", "--member", "coordinator-1", "--yes"]).exits(6);
+    assert!(refused.stderr.contains(MEMBER), "it names the one that can go: {}", refused.stderr);
+    lab.ctl(&["scale", "in", "--member", "coordinator-4", "--yes"]).exits(2);
+    assert_eq!(text(), before, "what is refused changes nothing");
+    lead(lab);
+
+    runtime.block_on(write.batch("create table beside (id bigint primary key)"));
+    let writer = runtime.block_on(async { Writer::start(write.clone(), "beside") });
+    let out = ["scale", "in", "--member", MEMBER, "--yes"];
+    read::kill(lab, &out, "stop and remove");
+    let listed = "[coordinators]\nhosts = [\"host1\", \"host2\"]\n";
+    assert!(text().contains(listed), "the file is written before anything is destroyed: {}", text());
+    let run = lab.ctl(&out).ok();
+    let written = runtime.block_on(writer.finish());
+    note(format_args!(
+        "killed and run again it took {:.1} s more; {} writes, {} failed, the longest waited {} ms",
+        run.took.as_secs_f64(),
+        written.acknowledged.len(),
+        written.failed,
+        written.outage.as_millis()
+    ));
+    let list = written.acknowledged.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    let there = format!("select count(*) from beside where id = any('{{{list}}}')");
+    assert_eq!(runtime.block_on(write.number(&there)), written.acknowledged.len() as i64, "an acknowledged write is lost");
+    assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
+    runtime.block_on(write.batch("drop table beside"));
+    assert!(member_rows(lab).iter().all(|row| row["member"] != MEMBER));
+    lab.ctl(&["plan", "--check"]).ok();
+    healthy(lab);
+    lab.ctl(&out).exits(2);
+
+    std::fs::write(&path, before).expect("writable");
+    let back = lab.ctl(&["up", "--yes"]).ok();
+    note(format_args!("it is back after {:.1} s", back.took.as_secs_f64()));
+    assert!(member_rows(lab).iter().any(|row| row["member"] == MEMBER));
+    lab.ctl(&["plan", "--check"]).ok();
+    healthy(lab);
+}
+
+/// Makes it the leader. Only the synchronous standby can take over; after a change another one may be that.
+fn lead(lab: &Lab) {
+    for _ in 0..6 {
+        if leader_of(lab, "coordinator") == MEMBER {
+            return;
+        }
+        let asked = lab.ctl(&["switchover", "--coordinator", "--to", MEMBER, "--yes"]);
+        if asked.status != 0 {
+            lab.ctl(&["switchover", "--coordinator", "--yes"]).ok();
+        }
+    }
+    panic!("{MEMBER} does not come to lead");
+}
+
+fn healthy(lab: &Lab) {
+    eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
+        run if run.status == 0 => Ok(()),
+        run => Err(run.stdout),
+    });
+}
