@@ -36,7 +36,7 @@ pub fn slots(look: &Look<'_>) -> Vec<Finding> {
         let Some((widest, slot)) = facts.slots.iter().max_by_key(|(_, slot)| slot.retained_bytes) else {
             return vec![Finding::pass(group.id, "no slots")];
         };
-        let idle = facts.slots.iter().filter(|(name, slot)| !slot.active && !left_by_reader(group, name));
+        let idle = facts.slots.iter().filter(|(name, slot)| !slot.active && !left_by_member(group, name));
         let idle: Vec<&String> = idle.map(|(name, _)| name).collect();
         let kept = slot.retained_bytes;
         let evidence = format!("at most {} of WAL kept, for {widest}", bytes(kept));
@@ -62,10 +62,10 @@ fn slot_name(member: &str) -> String {
     member.replace(['-', '.'], "_")
 }
 
-/// Whether it is the slot of a reader that was taken out, which Patroni keeps for `member_slots_ttl`: nobody is missed.
-fn left_by_reader(group: &Group, slot: &str) -> bool {
+/// Whether it is the slot of a member or a reader that was taken out, which Patroni keeps for `member_slots_ttl`: nobody is missed.
+fn left_by_member(group: &Group, slot: &str) -> bool {
     let name = slot.replace('_', "-");
-    GroupId::is_reader(&name) && GroupId::of_member(&name) == Some(group.id) && !group.is_reader(&name)
+    GroupId::of_member(&name) == Some(group.id) && group.everyone().all(|member| member.name.as_str() != name)
 }
 
 /// Connections are left.
@@ -162,7 +162,9 @@ mod tests {
             }
         };
         assert_eq!(with(left("worker_1_reader_1"), slots), Verdict::Pass, "it was taken out");
-        assert_eq!(with(left("worker_1_3"), slots), Verdict::Warn);
+        assert_eq!(with(left("worker_1_3"), slots), Verdict::Pass, "so was this");
+        assert_eq!(with(left("worker_1_2"), slots), Verdict::Warn);
+        assert_eq!(with(left("worker_2_3"), slots), Verdict::Warn, "of another group");
     }
 
     #[test]

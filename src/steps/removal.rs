@@ -83,8 +83,8 @@ pub async fn services(world: World<'_>, group: GroupId, members: &[String], _con
     teardown::containers_gone(world, |service| GroupId::of_member(service) == Some(group)).await
 }
 
-/// Removes the service of one member that leads nobody, and waits until its container is gone. It stops in order: commits that wait for it
-/// as their synchronous standby do so until its leader's Patroni has named another, in its next round.
+/// Removes the service of one member that leads nobody, and waits until its container is gone. It stops in order: Patroni of a synchronous
+/// standby first has its leader choose another, so that commits do not wait for it in vain (`while_not_sync_standby` of Patroni 4.0).
 pub async fn service(world: World<'_>, member: &str, _consent: &Consent) -> Result<(), StepError> {
     objects::remove_service(world, member).await?;
     teardown::containers_gone(world, |service| service == member).await

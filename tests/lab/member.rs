@@ -38,17 +38,17 @@ pub fn out_and_back(lab: &Lab, runtime: &Runtime, write: &Target) {
     assert_eq!(runtime.block_on(write.number(&there)), written.acknowledged.len() as i64, "an acknowledged write is lost");
     assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
     runtime.block_on(write.batch("drop table beside"));
+    healthy(lab);
     assert!(member_rows(lab).iter().all(|row| row["member"] != MEMBER));
     lab.ctl(&["plan", "--check"]).ok();
-    healthy(lab);
     lab.ctl(&out).exits(2);
 
     std::fs::write(&path, before).expect("writable");
     let back = lab.ctl(&["up", "--yes"]).ok();
     note(format_args!("it is back after {:.1} s", back.took.as_secs_f64()));
+    healthy(lab);
     assert!(member_rows(lab).iter().any(|row| row["member"] == MEMBER));
     lab.ctl(&["plan", "--check"]).ok();
-    healthy(lab);
 }
 
 /// Makes it the leader. Only the synchronous standby can take over; after a change another one may be that.
@@ -61,6 +61,7 @@ fn lead(lab: &Lab) {
         if asked.status != 0 {
             lab.ctl(&["switchover", "--coordinator", "--yes"]).ok();
         }
+        healthy(lab);
     }
     panic!("{MEMBER} does not come to lead");
 }
