@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -16,9 +16,21 @@ use crate::error::one_line;
 use crate::remote::etcd::Etcd;
 use crate::topology::ids::{GroupId, MemberName};
 
-/// How often etcd is asked for its members, and the pause in between.
-const MEMBERSHIP_TRIES: u32 = 4;
-const MEMBERSHIP_PAUSE: Duration = Duration::from_secs(1);
+/// When nobody has an answer, and how it is asked again.
+struct Again {
+    /// So often in all.
+    tries: u32,
+    /// Before each further time.
+    pause: Duration,
+    /// A look that took longer is the last one: members that hang will not answer in a moment.
+    unless: Duration,
+}
+
+/// For its members. Who asks is about to change them, or was killed while doing so: etcd may be electing a leader, which takes a
+/// second or two and is no loss of quorum.
+const MEMBERSHIP: Again = Again { tries: 4, pause: Duration::from_secs(1), unless: Duration::MAX };
+/// For keys. A planned change of etcd's leader, which guards make, takes some milliseconds, and turns reads away at once.
+const KEYS: Again = Again { tries: 2, pause: Duration::from_millis(300), unless: Duration::from_millis(500) };
 
 pub(super) async fn members(lines: &Lines<'_>, scope: Scope) -> BTreeMap<MemberName, Probe<EtcdFacts>> {
     if !scope.etcd {
@@ -37,11 +49,10 @@ pub(super) async fn patroni(lines: &Lines<'_>, scope: Scope) -> Probe<BTreeMap<G
     if !(scope.patroni || scope.leaders != Leaders::None || scope.citus) {
         return not_asked("etcd");
     }
-    first(lines.topology.etcd.iter().map(|m| keys(lines, &m.name)).collect()).await
+    again(KEYS, || first(lines.topology.etcd.iter().map(|m| keys(lines, &m.name)).collect())).await
 }
 
-/// etcd's list of its members, likewise. Who asks for it is about to change it, or was killed while doing so: etcd may be electing a
-/// leader, which takes a second or two and is no loss of quorum.
+/// etcd's list of its members, likewise.
 pub(super) async fn membership(lines: &Lines<'_>, scope: Scope) -> Probe<Vec<EtcdPeer>> {
     if !scope.membership {
         return not_asked("etcd");
@@ -50,15 +61,20 @@ pub(super) async fn membership(lines: &Lines<'_>, scope: Scope) -> Probe<Vec<Etc
         let look = async { led(lines, member).await?.members().await.map_err(|e| one_line(&e)) };
         within(MemberName::as_str(member), lines.patience.probe, look).await
     };
-    let mut tries = 1;
-    loop {
-        let answer = first(lines.topology.etcd.iter().map(|m| look(&m.name)).collect()).await;
-        if tries == MEMBERSHIP_TRIES || answer.known().is_some() {
+    again(MEMBERSHIP, || first(lines.topology.etcd.iter().map(|m| look(&m.name)).collect())).await
+}
+
+/// Asks until there is an answer, or no reason to ask again.
+async fn again<T, F: Future<Output = Probe<T>>>(Again { tries, pause, unless }: Again, ask: impl Fn() -> F) -> Probe<T> {
+    for _ in 1..tries {
+        let asked = Instant::now();
+        let answer = ask().await;
+        if answer.known().is_some() || asked.elapsed() > unless {
             return answer;
         }
-        tries += 1;
-        sleep(MEMBERSHIP_PAUSE).await;
+        sleep(pause).await;
     }
+    ask().await
 }
 
 async fn first<T>(mut asked: FuturesUnordered<impl Future<Output = Probe<T>>>) -> Probe<T> {
@@ -89,4 +105,31 @@ async fn keys(lines: &Lines<'_>, member: &MemberName) -> Probe<BTreeMap<GroupId,
         Ok::<_, String>(patroni::read(lines.topology, keys))
     };
     within(member.as_str(), lines.patience.probe, look).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_was_turned_away_asks_again_and_who_waited_does_not() {
+        let asked = Cell::new(0);
+        let look = |answers_at: u32, takes: Duration| {
+            asked.set(0);
+            let asked = &asked;
+            let rule = Again { pause: Duration::ZERO, unless: Duration::from_millis(200), ..KEYS };
+            again(rule, move || async move {
+                asked.set(asked.get() + 1);
+                sleep(takes).await;
+                if asked.get() >= answers_at { Probe::Known(()) } else { Probe::fail("etcd", "leader changed") }
+            })
+        };
+        let (quick, slow) = (Duration::ZERO, Duration::from_millis(250));
+        assert_eq!((look(1, quick).await.known(), asked.get()), (Some(&()), 1));
+        assert_eq!((look(2, quick).await.known(), asked.get()), (Some(&()), 2));
+        assert_eq!((look(3, quick).await.known(), asked.get()), (None, 2));
+        assert_eq!((look(2, slow).await.known(), asked.get()), (None, 1));
+    }
 }
