@@ -11,7 +11,9 @@ use crate::context::Context;
 use crate::engine::runner::{self, Limits};
 use crate::engine::{Events, Lock};
 use crate::error::{CommandError, Exit};
+use crate::health::{Condition, diagnose};
 use crate::images;
+use crate::observe::Scope;
 use crate::output::plan::{WholePlan, left_tables};
 use crate::output::{Report, Ui};
 use crate::plan::Plan;
@@ -31,6 +33,11 @@ pub struct Args {
 /// Rounds of planning and running. The second deals with what the first made known, such as settings that want a restart;
 /// more than a few would mean that the plan does not converge, which is a bug.
 const ROUNDS: usize = 4;
+
+/// How long `up` waits for what `health` asks beyond the conditions of its waves, such as guards that have had a good look.
+const SETTLE: Duration = Duration::from_secs(15);
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
@@ -56,7 +63,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     };
     lock.release().await;
     outcome?;
-    context.ui.result(&UpReport::new(&session.topology, pending, started.elapsed(), left_tables(&tables?)))?;
+    let healthy = settle(context, &session).await;
+    context.ui.result(&UpReport::new(&session.topology, pending, healthy, started.elapsed(), left_tables(&tables?)))?;
     tell_of_idle_groups(context, &session).await;
     Ok(Exit::Ok)
 }
@@ -65,6 +73,22 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
 pub async fn bring(context: &Context, session: &Session, lock: &Lock, args: &Args) -> Result<(), CommandError> {
     let work = Work { cluster: &session.topology.name, name: "up", wave: args.timeout, lock: Some(lock) };
     work.run(context, async |events, limits| converge(session, events, limits).await).await
+}
+
+/// Waits until `health` would pass. What it finds then is no failure of `up`: a full disk, say, is nothing that it brought about.
+async fn settle(context: &Context, session: &Session) -> bool {
+    let started = Instant::now();
+    loop {
+        let diagnosis = diagnose(&session.topology, &session.observe(Scope::all()).await);
+        if diagnosis.condition == Condition::Healthy {
+            return true;
+        }
+        if started.elapsed() > SETTLE || context.interrupt.is_asked() {
+            context.ui.warn(format!("{}; `pgclusterctl health` says what to do", diagnosis.reasons.join("; ")));
+            return false;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// A new shard group has no shards until somebody moves some there. That this cannot be seen is no failure of `up`.
@@ -106,6 +130,7 @@ struct UpReport {
     schema_version: u32,
     cluster: String,
     changed: bool,
+    healthy: bool,
     took_ms: u64,
     write_url: String,
     read_url: String,
@@ -115,13 +140,14 @@ struct UpReport {
 }
 
 impl UpReport {
-    fn new(topology: &Topology, changed: bool, took: Duration, tables_left: Vec<String>) -> Self {
+    fn new(topology: &Topology, changed: bool, healthy: bool, took: Duration, tables_left: Vec<String>) -> Self {
         let address = topology.client_address();
         let database = &topology.database;
         Self {
             schema_version: 1,
             cluster: topology.name.to_string(),
             changed,
+            healthy,
             took_ms: whole_millis(took),
             write_url: format!("postgresql://app@{address}:5432/{database}"),
             read_url: format!("postgresql://app@{address}:5433/{database}"),
@@ -139,8 +165,9 @@ impl Report for UpReport {
             format!("\nNot spread as declared:  {} (pgclusterctl schema apply)\n", self.tables_left.join(", "))
         };
         let state = if self.changed { "is up" } else { "was up already" };
+        let health = if self.healthy { " and healthy" } else { "" };
         format!(
-            "{} {state} and healthy ({:.1} s)\n\n  write   {}\n  read    {}\n  stats   {}\n\n\
+            "{} {state}{health} ({:.1} s)\n\n  write   {}\n  read    {}\n  stats   {}\n\n\
              Password of app:  pgclusterctl password app\nNext:             pgclusterctl status\n{left}",
             self.cluster,
             self.took_ms as f64 / 1000.0,

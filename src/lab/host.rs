@@ -18,6 +18,7 @@ use super::folder::HostKeys;
 use super::privilege::{self, Rights, unknown_capability};
 use super::spec::LabName;
 use crate::images::local::{LocalError, failed};
+use crate::remote::exec;
 
 /// Lines of a dead host's log that an error shows.
 const LOG_TAIL: &str = "15";
@@ -167,8 +168,7 @@ pub async fn exec(docker: &Docker, object: &str, command: &[&str]) -> Result<(i6
             text.push_str(&String::from_utf8_lossy(&chunk.map_err(doing())?.into_bytes()));
         }
     }
-    let code = docker.inspect_exec(&id).await.map_err(doing())?.exit_code;
-    Ok((code.unwrap_or(-1), text))
+    Ok((exec::status(docker, &id).await.map_err(doing())?, text))
 }
 
 /// The last lines of a host's log, indented.

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::container::LogOutput;
@@ -12,6 +13,11 @@ use bollard::models::ExecConfig;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+/// A command that closed its output ends within this, or leaves somebody behind.
+const ENDED: Duration = Duration::from_secs(5);
+/// Between two questions whether it has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What a finished command left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +60,22 @@ pub async fn run(docker: &Docker, container: &str, user: &str, argv: &[&str], st
     };
     let ((), collected) = tokio::join!(feed, collect);
     let (stdout, stderr) = collected?;
-    let status = docker.inspect_exec(&id).await?.exit_code.unwrap_or(-1);
-    Ok(ExecOutput { status, stdout, stderr })
+    Ok(ExecOutput { status: status(docker, &id).await?, stdout, stderr })
+}
+
+/// The exit code of a command whose output has ended. The daemon hears of its end from elsewhere and may know it a moment later; until
+/// then it says that the command runs, and no code.
+pub async fn status(docker: &Docker, id: &str) -> Result<i64, Error> {
+    let asked = Instant::now();
+    loop {
+        if let Some(code) = docker.inspect_exec(id).await?.exit_code {
+            return Ok(code);
+        }
+        if asked.elapsed() > ENDED {
+            return Err(Error::IOError { err: io::Error::other("the command has closed its output and does not end") });
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Starts a command whose stdin and stdout are a stream, such as `socat - TCP:etcd-1:2379`.

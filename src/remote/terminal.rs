@@ -47,6 +47,7 @@ pub async fn run(container: &Container, user: &str, argv: &[&str]) -> Result<i64
         let _ = input.shutdown().await;
     });
     let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
+    let mut unread = false;
     while let Some(part) = output.next().await {
         // A reader of ours that went away (`| head`) ends the show, not with an error.
         let written = match part? {
@@ -55,6 +56,7 @@ pub async fn run(container: &Container, user: &str, argv: &[&str]) -> Result<i64
             LogOutput::StdIn { .. } => Ok(()),
         };
         if written.is_err() || stdout.flush().await.is_err() {
+            unread = true;
             break;
         }
     }
@@ -63,7 +65,7 @@ pub async fn run(container: &Container, user: &str, argv: &[&str]) -> Result<i64
     if let Some(follow) = follow {
         follow.abort();
     }
-    Ok(docker.inspect_exec(&id).await?.exit_code.unwrap_or(-1))
+    if unread { Ok(0) } else { super::exec::status(docker, &id).await }
 }
 
 /// Tells the container's terminal the size of ours, now and whenever it changes.
