@@ -22,9 +22,11 @@ pub fn deadlock(lab: &Lab, runtime: &Runtime, target: &Target) {
 }
 
 fn end_one_of_two(lab: &Lab, runtime: &Runtime, target: &Target) {
-    let [first, second] = [open(runtime, target, 1), open(runtime, target, 2)];
+    let here = 1;
+    let there = runtime.block_on(target.number(&on_another_node(here)));
+    let [first, second] = [open(runtime, target, here), open(runtime, target, there)];
     let both = runtime.block_on(async {
-        let crossed = [(first, 2), (second, 1)].map(|(client, id)| tokio::spawn(async move { add(&client, id).await }));
+        let crossed = [(first, there), (second, here)].map(|(client, id)| tokio::spawn(async move { add(&client, id).await }));
         tokio::time::sleep(Duration::from_secs(1)).await;
         crossed
     });
@@ -44,6 +46,14 @@ fn end_one_of_two(lab: &Lab, runtime: &Runtime, target: &Target) {
         ended
     });
     assert_eq!(ended.iter().filter(|done| **done).count(), 1, "one was ended, the other one went on: {ended:?}");
+}
+
+/// A row whose shard is on another node than this row's: a deadlock within one node is ended by PostgreSQL there.
+fn on_another_node(id: i64) -> String {
+    let node = |id: &str| {
+        format!("(select nodename from citus_shards where shardid = get_shard_id_for_distribution_column('ledger', {id}))")
+    };
+    format!("select id from ledger where id <= 100 and {} <> {} order by id limit 1", node("id"), node(&id.to_string()))
 }
 
 /// Prepared transactions that nobody will end: one was committed by its coordinator, one was not, and one is somebody else's.
