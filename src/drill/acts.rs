@@ -56,6 +56,8 @@ impl Director<'_> {
             Act::ShardSwitchover => self.ordered(target::first_shard(self.topology), notes).await,
             Act::KillDockerd(place) => self.kill_dockerd(place, notes).await,
             Act::KillUp => self.kill_up(notes).await,
+            Act::MoveShards => self.move_shards(notes).await,
+            Act::GrowAndShrink => self.grow_and_shrink(notes).await,
             Act::UntilServed => self.wants_service(workload, notes.clock.now(), notes).await,
             Act::Wait(time) => {
                 tokio::time::sleep(time).await;
@@ -250,9 +252,60 @@ impl Director<'_> {
         self.unlock().await;
         let changed = self.kill_and_complete(notes).await;
         notes.tell("`up` takes the change back");
-        let reverted = operator::up(self.topology_file).await;
+        let reverted = operator::run(self.topology_file, &["up"]).await;
         self.lock().await?;
         changed.and(reverted)
+    }
+
+    /// What went wrong in the middle does not keep the rest from putting things back.
+    async fn move_shards(&mut self, notes: &mut Notes) -> Result<(), DrillError> {
+        let group = target::first_shard(self.topology).0.to_string();
+        let drain = ["shards", "drain", "--shard", &group];
+        self.unlock().await;
+        let emptied = self.operate(&drain, notes).await;
+        let takes_again = self.operate(&[&drain[..], &["--undo"]].concat(), notes).await;
+        let filled = self.operate(&["shards", "rebalance"], notes).await;
+        self.lock().await?;
+        emptied.and(takes_again).and(filled)
+    }
+
+    async fn grow_and_shrink(&mut self, notes: &mut Notes) -> Result<(), DrillError> {
+        let before = self.topology_text()?;
+        self.unlock().await;
+        let grown = self.operate(&["scale", "add-shard", "--rebalance"], notes).await;
+        // Also when that failed half way: the file tells how far it came.
+        let shrunk = match self.new_group()? {
+            Some(group) => self.operate(&["scale", "in", "--shard", &group.0.to_string()], notes).await,
+            None => Ok(()),
+        };
+        self.lock().await?;
+        grown.and(shrunk)?;
+        if self.topology_text()? != before {
+            notes.reasons.push(format!("{} is not what it was before", self.topology_file.display()));
+        }
+        Ok(())
+    }
+
+    /// A group of the file as it is now that was not in it when the drill began.
+    fn new_group(&self) -> Result<Option<GroupId>, DrillError> {
+        let path = self.topology_file;
+        let failed =
+            || DrillError::File { path: path.display().to_string(), source: std::io::Error::other("is no topology any more") };
+        let (now, _) = crate::topology::parse(&self.topology_text()?, path).map_err(|_| failed())?;
+        Ok(now.groups.iter().map(|group| group.id).find(|id| self.topology.group(*id).is_none()))
+    }
+
+    fn topology_text(&self) -> Result<String, DrillError> {
+        let path = self.topology_file;
+        std::fs::read_to_string(path).map_err(|source| DrillError::File { path: path.display().to_string(), source })
+    }
+
+    /// Lets an operator do something that clients must not notice.
+    async fn operate(&self, command: &[&str], notes: &mut Notes) -> Result<(), DrillError> {
+        notes.harm(format!("`pgclusterctl {}` begins", command.join(" ")));
+        operator::run(self.topology_file, command).await?;
+        notes.tell(format!("`pgclusterctl {}` has ended", command.join(" ")));
+        Ok(())
     }
 
     async fn kill_and_complete(&self, notes: &mut Notes) -> Result<(), DrillError> {
@@ -263,7 +316,7 @@ impl Director<'_> {
         } else {
             notes.reasons.push("`up` ended without handing over, so it was not killed".into());
         }
-        operator::up(&changed.path).await?;
+        operator::run(&changed.path, &["up"]).await?;
         notes.tell("another `up` has completed the change");
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The operator's own `up`, as a process that can be killed, and a copy of the topology file that gives it something to do.
+//! The operator's own commands, as processes that can be killed, and a copy of the topology file that gives `up` something to do.
 //!
 //! The copy lies beside the file, since names of files in it are relative to its folder, and goes when its owner does. The file
 //! itself is only read.
@@ -20,7 +20,7 @@ const SETTING: &str = "track_activity_query_size";
 const VALUES: [i64; 2] = [2048, 3072];
 /// How long into the hand-over `up` is killed. It looks before it acts: on a busy host it may not have held clients back by then.
 const INTO_IT: Duration = Duration::from_millis(500);
-/// An `up` that takes longer hangs.
+/// A command that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A copy of a topology file with one setting changed.
@@ -71,7 +71,9 @@ fn changed(text: &str) -> Result<String, String> {
 
 /// Starts `up` and kills it while it hands over a group's leadership; false when it ended without.
 pub async fn kill_up_in_hand_over(topology: &Path) -> Result<bool, DrillError> {
-    let mut up = start(topology)?;
+    let up = &["up"];
+    let failed = |source: std::io::Error| no_end(up, source.to_string());
+    let mut up = start(topology, up)?;
     let mut stderr = BufReader::new(up.stderr.take().expect("stderr is piped")).lines();
     while let Ok(Some(line)) = stderr.next_line().await {
         if begins_hand_over(&line) {
@@ -90,40 +92,36 @@ fn begins_hand_over(line: &str) -> bool {
     line.starts_with('[') && line.ends_with(HAND_OVER)
 }
 
-/// Runs `up` to its end; an error says what it said last.
-pub async fn up(topology: &Path) -> Result<(), DrillError> {
-    let mut up = start(topology)?;
-    let mut stderr = up.stderr.take().expect("stderr is piped");
+/// Runs a command to its end; an error says what it said last.
+pub async fn run(topology: &Path, command: &[&str]) -> Result<(), DrillError> {
+    let mut child = start(topology, command)?;
+    let mut stderr = child.stderr.take().expect("stderr is piped");
     let mut text = String::new();
     let ended = async {
         stderr.read_to_string(&mut text).await?;
-        up.wait().await
+        child.wait().await
     };
     let status = match tokio::time::timeout(PATIENCE, ended).await {
-        Ok(status) => status.map_err(failed)?,
-        Err(_) => return Err(no_up(format!("has not ended within {} s", PATIENCE.as_secs()))),
+        Ok(status) => status.map_err(|source| no_end(command, source.to_string()))?,
+        Err(_) => return Err(no_end(command, format!("has not ended within {} s", PATIENCE.as_secs()))),
     };
     if status.success() {
         return Ok(());
     }
     let said = text.lines().find(|line| line.starts_with("error")).or(text.lines().last()).unwrap_or_default();
-    Err(no_up(format!("ended with {status}: {said}")))
+    Err(no_end(command, format!("ended with {status}: {said}")))
 }
 
-fn start(topology: &Path) -> Result<Child, DrillError> {
-    let program = std::env::current_exe().map_err(failed)?;
-    let mut command = Command::new(program);
-    command.arg("--topology").arg(topology).args(["--yes", "up"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    command.spawn().map_err(failed)
+fn start(topology: &Path, command: &[&str]) -> Result<Child, DrillError> {
+    let failed = |source: std::io::Error| no_end(command, source.to_string());
+    let mut child = Command::new(std::env::current_exe().map_err(failed)?);
+    child.arg("--topology").arg(topology).arg("--yes").args(command);
+    child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    child.spawn().map_err(failed)
 }
 
-fn failed(source: std::io::Error) -> DrillError {
-    no_up(source.to_string())
-}
-
-fn no_up(reason: String) -> DrillError {
-    DrillError::Fault { target: "`pgclusterctl up`".into(), reason }
+fn no_end(command: &[&str], reason: String) -> DrillError {
+    DrillError::Fault { target: format!("`pgclusterctl {}`", command.join(" ")), reason }
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ pub use need::Need;
 
 use crate::topology::Event;
 
+/// For all of an operator's commands that move shards. There is little in the drill's tables; each move takes some seconds anyway.
+pub(super) const MOVES: Duration = Duration::from_secs(600);
+
 /// A rehearsed failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scenario {
@@ -151,6 +154,10 @@ pub enum Act {
     /// An operator's `up` with a changed setting is killed (SIGKILL) while it hands over leadership, another completes it, and a
     /// third takes the change back.
     KillUp,
+    /// An operator takes all shards from the first shard group and gives it its share again.
+    MoveShards,
+    /// An operator adds a shard group with its share of the shards, and takes it out again.
+    GrowAndShrink,
     /// The Docker daemon of a host is killed; its containers end with it, and it is started anew.
     KillDockerd(Place),
     /// Until every client has written again.
@@ -178,17 +185,19 @@ impl Scenario {
 
     /// Whether all that happens is ordered: then nobody may be turned away.
     pub fn is_planned(&self) -> bool {
-        self.acts.iter().all(|act| matches!(act, Act::Switchover | Act::ShardSwitchover))
+        let ordered = |act: &Act| matches!(act, Act::Switchover | Act::ShardSwitchover | Act::MoveShards | Act::GrowAndShrink);
+        self.acts.iter().all(ordered)
     }
 
-    /// How long its faults last at least, when they are healed by time.
+    /// How long its clients are needed beside the time that clusters take to become whole: faults that are healed by time, and operators
+    /// who move shards.
     pub fn lasts(&self) -> Duration {
         self.acts.iter().map(Act::lasts).sum()
     }
 }
 
 impl Act {
-    /// How long it lasts at least, when time ends it.
+    /// How long it lasts, when time ends it; at most, when an operator moves shards.
     fn lasts(&self) -> Duration {
         match self {
             Self::Freeze(_, time)
@@ -198,6 +207,7 @@ impl Act {
             | Self::Disturb(_, _, time)
             | Self::FillDisk(_, time)
             | Self::Wait(time) => *time,
+            Self::MoveShards | Self::GrowAndShrink => MOVES,
             _ => Duration::ZERO,
         }
     }

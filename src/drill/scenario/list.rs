@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::Act::{
-    Cut, Disturb, FillDisk, Freeze, Isolate, Kill, KillBackend, KillDockerd, KillPatroni, KillPostmaster, KillUp, Lag,
-    PowerOff, PowerOffWithEtcdLeader, PowerOn, ShardSwitchover, Stop, Switchover, UntilServed, UsualDisks, Wait,
+    Cut, Disturb, FillDisk, Freeze, GrowAndShrink, Isolate, Kill, KillBackend, KillDockerd, KillPatroni, KillPostmaster,
+    KillUp, Lag, MoveShards, PowerOff, PowerOffWithEtcdLeader, PowerOn, ShardSwitchover, Stop, Switchover, UntilServed,
+    UsualDisks, Wait,
 };
 use super::{Act, Arrange, Direction, Peer, Place, Scenario, Weather, Who};
 use crate::topology::Event;
@@ -173,6 +174,17 @@ pub const ALL: &[Scenario] = &[
         "up-killed",
         "`up` restarts every member for a setting, is killed while it hands over, and run again; then the setting is taken back",
         &[KillUp],
+    )
+    .after(&[Arrange::NothingPending]),
+    scenario(
+        "rebalance",
+        "all shards of the first shard group are moved to the others, and its share back, under load",
+        &[MoveShards],
+    ),
+    scenario(
+        "grow-and-shrink",
+        "a shard group is added, filled with its share of the shards, and taken out again, under load",
+        &[GrowAndShrink],
     )
     .after(&[Arrange::NothingPending]),
     scenario(

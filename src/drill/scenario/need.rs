@@ -12,6 +12,8 @@ use crate::topology::{Event, GroupId, Topology};
 pub enum Need {
     /// Shard groups.
     Shards,
+    /// Two of them at least.
+    OtherShards,
     /// A standby of the coordinators.
     Standby,
     /// One whose confirmation commits of the coordinators wait for.
@@ -29,6 +31,7 @@ impl Need {
     pub fn name(self) -> &'static str {
         match self {
             Self::Shards => "shards",
+            Self::OtherShards => "second shard group",
             Self::Standby => "standby",
             Self::SyncStandby => "sync standby",
             Self::OtherStandby => "third coordinator",
@@ -44,6 +47,10 @@ impl Need {
         let synchronous = coordinators.is_some_and(|group| group.replication != Replication::Async);
         let (there, lacking) = match self {
             Self::Shards => (topology.citus.is_some(), "needs shard groups, and the topology has none"),
+            Self::OtherShards => {
+                let shards = topology.groups.iter().filter(|group| !group.id.is_coordinator()).count();
+                (shards >= 2, "needs two shard groups, and the topology has fewer")
+            }
             Self::Standby => (members >= 2, "needs a standby of the coordinators, and the topology has one coordinator"),
             Self::SyncStandby => {
                 (synchronous && members >= 2, "needs a synchronous standby, and the coordinators' replication is \"async\"")
@@ -83,7 +90,8 @@ impl Scenario {
 impl Act {
     fn needs(&self) -> &'static [Need] {
         match self {
-            Self::ShardSwitchover => &[Need::Shards],
+            Self::ShardSwitchover | Self::GrowAndShrink => &[Need::Shards],
+            Self::MoveShards => &[Need::Shards, Need::OtherShards],
             Self::PowerOff(_)
             | Self::PowerOffWithEtcdLeader(_)
             | Self::PowerOn
