@@ -48,12 +48,12 @@ fn end_one_of_two(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(ended.iter().filter(|done| **done).count(), 1, "one was ended, the other one went on: {ended:?}");
 }
 
-/// A row whose shard is on another node than this row's: a deadlock within one node is ended by PostgreSQL there.
+/// A row whose shard is of another group than this row's: a deadlock within one node is ended by PostgreSQL there.
 fn on_another_node(id: i64) -> String {
-    let node = |id: &str| {
-        format!("(select nodename from citus_shards where shardid = get_shard_id_for_distribution_column('ledger', {id}))")
+    let group = |id: &str| {
+        format!("(select groupid from pg_dist_placement where shardid = get_shard_id_for_distribution_column('ledger', {id}))")
     };
-    format!("select id from ledger where id <= 100 and {} <> {} order by id limit 1", node("id"), node(&id.to_string()))
+    format!("select id from ledger where id <= 100 and {} <> {} order by id limit 1", group("id"), group(&id.to_string()))
 }
 
 /// Prepared transactions that nobody will end: one was committed by its coordinator, one was not, and one is somebody else's.
