@@ -194,13 +194,18 @@ impl Director<'_> {
         accounts: usize,
         notes: &mut Notes,
     ) -> Result<Proof, DrillError> {
+        let homes = if scenario.moves_shards() {
+            Some(finale::homes(self.world(), &self.one(Who::Leader).await?).await?)
+        } else {
+            None
+        };
         self.play(scenario, lab, &workload, notes).await?;
         let injected = notes.injected.unwrap_or_else(|| notes.clock.now());
         let redundancy_restored = self.recover(&workload, injected, notes).await?;
         let took = notes.clock.now();
         let history = workload.finish().await?;
         let observed = self.observe().await;
-        let read = finale::read(self.world(), &observed, accounts).await?;
+        let read = finale::read(self.world(), &observed, accounts, homes.as_ref()).await?;
         self.leftovers(&observed, notes).await?;
         Ok(Proof { injected, redundancy_restored, took, history, read })
     }

@@ -22,8 +22,23 @@ const REPLAY: Duration = Duration::from_secs(30);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Resolves what two-phase commits left, and reads.
-pub async fn read(world: World<'_>, observed: &Observed, accounts: usize) -> Result<FinalRead, DrillError> {
+/// Where each shard of the drill's tables was when its clients began: they call their data by these groups, wherever it is moved.
+pub type Homes = BTreeMap<i64, GroupId>;
+
+/// Asks for it.
+pub async fn homes(world: World<'_>, coordinator: &str) -> Result<Homes, DrillError> {
+    let (container, client) = connect(world, coordinator).await?;
+    let placed = placements(&container, &client).await?;
+    Ok(placed.into_iter().map(|shard| (shard.id, shard.group)).collect())
+}
+
+/// Resolves what two-phase commits left, and reads. With `homes` what each group had is put together again from where it is now.
+pub async fn read(
+    world: World<'_>,
+    observed: &Observed,
+    accounts: usize,
+    homes: Option<&Homes>,
+) -> Result<FinalRead, DrillError> {
     let states = observed.patroni.known().cloned().unwrap_or_default();
     let leader_of = |group: GroupId| states.get(&group).map(|s| s.leader.clone()).unwrap_or_default();
     let (container, coordinator) = connect(world, &leader_of(GroupId::COORDINATOR)).await?;
@@ -31,23 +46,28 @@ pub async fn read(world: World<'_>, observed: &Observed, accounts: usize) -> Res
     if citus {
         settle(&container, &coordinator).await?;
     }
-    let mut servers = Vec::new();
+    let placed = if citus { placements(&container, &coordinator).await? } else { Vec::new() };
+    let mut parts = Parts::new();
     for group in &world.topology.groups {
         // With Citus the coordinators hold no rows.
         if citus && group.id.is_coordinator() {
             continue;
         }
-        let shards = if citus { shards(&container, &coordinator, group.id).await? } else { Shards::whole() };
+        let tables = if citus { tables_of(group.id, &placed, homes) } else { Tables::whole() };
         let leader = leader_of(group.id);
         let (place, client) = connect(world, &leader).await?;
         let end: String = one(&place, &client, "select pg_current_wal_lsn()::text").await?;
-        servers.push(server(&place, &client, &group.id.to_string(), Role::Leader, &shards).await?);
-        for member in group.members.iter().filter(|m| m.name.as_str() != leader) {
+        parts.add(server(&place, &client, &tables).await?, Replica::Leader, &leader);
+        let standbys = group.members.iter().filter(|m| m.name.as_str() != leader);
+        for (number, member) in standbys.enumerate() {
             let (place, client) = connect(world, member.name.as_str()).await?;
             replayed(&place, &client, &end).await?;
-            servers.push(server(&place, &client, &group.id.to_string(), Role::Standby, &shards).await?);
+            parts.add(server(&place, &client, &tables).await?, Replica::Standby(number), member.name.as_str());
         }
     }
+    let shards = world.topology.groups.iter().filter(|group| !citus || !group.id.is_coordinator());
+    let copies = shards.map(|group| group.members.len() - 1).min().unwrap_or_default();
+    let servers = if homes.is_some() { parts.gathered(copies) } else { parts.gathered(usize::MAX) };
     let total = one::<i64>(&container, &coordinator, tables::READ_BANK_TOTAL).await?;
     let entries = sql::rows(&container, &coordinator, tables::READ_BANK_ENTRIES, QUERY).await?;
     let entry = |row: &tokio_postgres::Row| Entry { op: id(row.get(0)), account: row.get(1), amount: row.get(2) };
@@ -61,54 +81,121 @@ async fn settle(container: &Container, coordinator: &Client) -> Result<(), SqlEr
     sql::rows(container, coordinator, "select recover_prepared_transactions()", QUERY).await.map(drop)
 }
 
-/// The tables in which a group has its part of the log and of the lists.
-struct Shards {
-    logs: Vec<String>,
-    lists: Vec<String>,
+/// A shard of the log or of the lists.
+struct Placed {
+    id: i64,
+    /// Where it is now.
+    group: GroupId,
+    /// Its table's name there.
+    table: String,
+    /// Of the log, or of the lists.
+    log: bool,
 }
 
-impl Shards {
+async fn placements(container: &Container, coordinator: &Client) -> Result<Vec<Placed>, SqlError> {
+    let sql = "select shardid, groupid::int4, shard_name(logicalrelid, shardid), logicalrelid = 'drill_log'::regclass \
+         from pg_dist_shard join pg_dist_placement using (shardid) \
+         where logicalrelid in ('drill_log'::regclass, 'drill_list'::regclass)";
+    let placed = |row: &tokio_postgres::Row| Placed {
+        id: row.get(0),
+        group: GroupId(u32::try_from(row.get::<_, i32>(1)).unwrap_or_default()),
+        table: row.get(2),
+        log: row.get(3),
+    };
+    Ok(sql::rows(container, coordinator, sql, QUERY).await?.iter().map(placed).collect())
+}
+
+/// The tables in which a group has its part of the log and of the lists, each with the group that it belongs to.
+struct Tables {
+    logs: Vec<(GroupId, String)>,
+    lists: Vec<(GroupId, String)>,
+    /// Rows that were copied bear the number of the transaction that copied them.
+    copied: bool,
+    group: GroupId,
+}
+
+impl Tables {
     fn whole() -> Self {
-        Self { logs: vec!["drill_log".into()], lists: vec!["drill_list".into()] }
+        let group = GroupId::COORDINATOR;
+        let only = |table: &str| vec![(group, table.to_owned())];
+        Self { logs: only("drill_log"), lists: only("drill_list"), copied: false, group }
     }
 }
 
-async fn shards(container: &Container, coordinator: &Client, group: GroupId) -> Result<Shards, SqlError> {
-    let sql = format!(
-        "select s.logicalrelid::regclass::text, shard_name(s.logicalrelid, s.shardid) from pg_dist_shard s \
-         join pg_dist_placement p using (shardid) where p.groupid = {} \
-         and s.logicalrelid in ('drill_log'::regclass, 'drill_list'::regclass)",
-        group.0
-    );
-    let mut shards = Shards { logs: Vec::new(), lists: Vec::new() };
-    for row in sql::rows(container, coordinator, &sql, QUERY).await? {
-        let list = if row.get::<_, String>(0).ends_with("drill_log") { &mut shards.logs } else { &mut shards.lists };
-        list.push(row.get(1));
+fn tables_of(group: GroupId, placed: &[Placed], homes: Option<&Homes>) -> Tables {
+    let mut tables = Tables { logs: Vec::new(), lists: Vec::new(), copied: homes.is_some(), group };
+    for shard in placed.iter().filter(|shard| shard.group == group) {
+        let home = homes.and_then(|homes| homes.get(&shard.id)).copied().unwrap_or(group);
+        let list = if shard.log { &mut tables.logs } else { &mut tables.lists };
+        list.push((home, shard.table.clone()));
     }
-    Ok(shards)
+    tables
 }
 
-async fn server(
-    container: &Container,
-    client: &Client,
-    group: &str,
-    role: Role,
-    shards: &Shards,
-) -> Result<ServerRead, SqlError> {
-    let mut rows = Vec::new();
-    for table in &shards.logs {
+/// What a server holds, by the group that it belongs to.
+type Held = BTreeMap<GroupId, (Vec<LogRow>, BTreeMap<i32, Vec<u64>>)>;
+
+async fn server(container: &Container, client: &Client, tables: &Tables) -> Result<Held, SqlError> {
+    // Also a group without any shard was read.
+    let mut held = Held::from([(tables.group, Default::default())]);
+    for (home, table) in &tables.logs {
+        let rows = &mut held.entry(*home).or_default().0;
         let found = sql::rows(container, client, &tables::read_log(table), QUERY).await?;
-        rows.extend(found.iter().map(|row| LogRow { op: id(row.get(0)), position: row.get(1) }));
+        let position = |row: &tokio_postgres::Row| if tables.copied { 0 } else { row.get(1) };
+        rows.extend(found.iter().map(|row| LogRow { op: id(row.get(0)), position: position(row) }));
     }
-    let mut lists: BTreeMap<i32, Vec<u64>> = BTreeMap::new();
-    for table in &shards.lists {
+    for (home, table) in &tables.lists {
+        let lists = &mut held.entry(*home).or_default().1;
         for row in sql::rows(container, client, &tables::read_lists(table), QUERY).await? {
             lists.insert(row.get(0), row.get::<_, Vec<i64>>(1).into_iter().map(id).collect());
         }
+        // Keys that nobody wrote to have empty lists, which say nothing.
+        lists.retain(|_, items| !items.is_empty());
     }
-    // Keys that nobody wrote to have empty lists, which say nothing.
-    lists.retain(|_, items| !items.is_empty());
-    Ok(ServerRead { group: group.to_owned(), server: container.name.clone(), role, rows, lists })
+    Ok(held)
+}
+
+/// Which replica of a group's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Replica {
+    Leader,
+    Standby(usize),
+}
+
+/// What was read, by the group that it belongs to and the replica that it is of.
+struct Parts(BTreeMap<(GroupId, Replica), ServerRead>);
+
+impl Parts {
+    fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    fn add(&mut self, held: Held, replica: Replica, server: &str) {
+        let role = if replica == Replica::Leader { Role::Leader } else { Role::Standby };
+        for (home, (rows, lists)) in held {
+            let empty = || ServerRead {
+                group: home.to_string(),
+                server: String::new(),
+                role,
+                rows: Vec::new(),
+                lists: BTreeMap::new(),
+            };
+            let read = self.0.entry((home, replica)).or_insert_with(empty);
+            let comma = if read.server.is_empty() { "" } else { ", " };
+            read.server += &format!("{comma}{server}");
+            read.rows.extend(rows);
+            read.lists.extend(lists);
+        }
+    }
+
+    /// Leaders, and so many standbys of each: what is spread over groups is whole where each of them has one.
+    fn gathered(self, standbys: usize) -> Vec<ServerRead> {
+        let wanted = |replica: Replica| match replica {
+            Replica::Leader => true,
+            Replica::Standby(number) => number < standbys,
+        };
+        self.0.into_iter().filter(|((_, replica), _)| wanted(*replica)).map(|(_, read)| read).collect()
+    }
 }
 
 /// Waits until a standby has replayed up to a position of its leader.
@@ -143,4 +230,53 @@ async fn one<T: for<'a> tokio_postgres::types::FromSql<'a>>(
 /// Ids are written as `bigint` and are never negative.
 fn id(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: GroupId = GroupId(1);
+    const TWO: GroupId = GroupId(2);
+
+    fn placed(id: i64, group: GroupId, log: bool) -> Placed {
+        Placed { id, group, table: format!("t_{id}"), log }
+    }
+
+    fn rows(ops: &[u64]) -> Vec<LogRow> {
+        ops.iter().map(|op| LogRow { op: *op, position: 0 }).collect()
+    }
+
+    #[test]
+    fn a_shard_belongs_to_the_group_that_it_began_in() {
+        let now = [placed(7, TWO, true), placed(8, TWO, true), placed(9, ONE, false)];
+        let homes = Homes::from([(7, ONE), (8, TWO), (9, ONE)]);
+        let there = tables_of(TWO, &now, Some(&homes));
+        assert_eq!(there.logs, [(ONE, "t_7".to_owned()), (TWO, "t_8".to_owned())]);
+        assert!(there.lists.is_empty() && there.copied);
+        let unmoved = tables_of(TWO, &now, None);
+        assert!(unmoved.logs.iter().all(|(home, _)| *home == TWO) && !unmoved.copied);
+    }
+
+    #[test]
+    fn what_a_group_had_is_put_together_from_where_it_is() {
+        let held = |home: GroupId, ops: &[u64], list: &[u64]| {
+            let lists = list.iter().map(|op| (i32::try_from(*op).expect("small"), vec![*op])).collect();
+            Held::from([(home, (rows(ops), lists))])
+        };
+        let mut parts = Parts::new();
+        parts.add(held(ONE, &[1], &[5]), Replica::Leader, "worker-1-1");
+        parts.add(held(ONE, &[2, 2], &[6]), Replica::Leader, "worker-2-1");
+        parts.add(held(ONE, &[1], &[5]), Replica::Standby(0), "worker-1-2");
+        parts.add(held(ONE, &[2], &[6]), Replica::Standby(0), "worker-2-2");
+        // The other group has no third member that could have the rest.
+        parts.add(held(ONE, &[1], &[5]), Replica::Standby(1), "worker-1-3");
+        let read = parts.gathered(1);
+        let [leader, standby] = read.as_slice() else { panic!("{read:#?}") };
+        assert_eq!((leader.role, leader.server.as_str()), (Role::Leader, "worker-1-1, worker-2-1"));
+        assert_eq!(leader.rows, rows(&[1, 2, 2]), "a row that is there twice stays twice");
+        assert_eq!(leader.lists, BTreeMap::from([(5, vec![5]), (6, vec![6])]));
+        assert_eq!((standby.role, standby.server.as_str()), (Role::Standby, "worker-1-2, worker-2-2"));
+        assert_eq!(standby.rows, rows(&[1, 2]));
+    }
 }

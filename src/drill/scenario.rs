@@ -12,8 +12,8 @@ pub use need::Need;
 
 use crate::topology::Event;
 
-/// For all of an operator's commands that move shards. There is little in the drill's tables; each move takes some seconds anyway.
-pub(super) const MOVES: Duration = Duration::from_secs(600);
+/// For all of an operator's commands that move shards. Each of the three has 300 s at most.
+pub(super) const MOVES: Duration = Duration::from_secs(900);
 
 /// A rehearsed failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +187,11 @@ impl Scenario {
     pub fn is_planned(&self) -> bool {
         let ordered = |act: &Act| matches!(act, Act::Switchover | Act::ShardSwitchover | Act::MoveShards | Act::GrowAndShrink);
         self.acts.iter().all(ordered)
+    }
+
+    /// Whether data is in another group afterwards than its clients began with.
+    pub fn moves_shards(&self) -> bool {
+        self.acts.iter().any(|act| matches!(act, Act::MoveShards | Act::GrowAndShrink))
     }
 
     /// How long its clients are needed beside the time that clusters take to become whole: faults that are healed by time, and operators
