@@ -89,7 +89,7 @@ fn host_loss(topology: &Topology, event: Event) -> End {
     }
     let moves = topology.network.vip.is_some().then(|| terms::meanwhile("VIP moves", &terms::address_moves(topology), &parts));
     parts.extend(moves);
-    parts.push(terms::new_leader(topology, false, true));
+    parts.extend([terms::new_leader(topology, false, true), terms::sessions()]);
     End::After(parts)
 }
 

@@ -195,11 +195,11 @@ fn route(long: bool) -> Term {
 
 /// Shard groups whose leaders were on the same host: promoted, and known to the coordinators.
 fn shard_groups(topology: &Topology) -> Term {
-    let metadata = metadata(topology);
+    let (promotion, metadata) = (promotion(topology), metadata(topology));
     term(
         "shard groups",
-        PROMOTION.expected + metadata.expected,
-        PROMOTION.worst + metadata.worst,
+        promotion.expected + metadata.expected,
+        promotion.worst + metadata.worst,
         format!("a promotion, then pg_dist_node: {}", metadata.source),
     )
 }
@@ -310,7 +310,7 @@ pub(super) fn haproxy_gone() -> Vec<Term> {
     vec![given_up, clients_try_again()]
 }
 
-/// Clients that were held back are let go all at once, and each needs a session at a leader that has none.
+/// Clients that were held back, or turned away for seconds, come all at once, and each needs a session at a leader that has none.
 pub(super) fn sessions() -> Term {
     estimated("sessions begin anew", &FIRST_LOGIN, "TLS, SCRAM and caches, of all clients at once, on two cores")
 }
