@@ -66,8 +66,8 @@ pub async fn read(
         }
     }
     let shards = world.topology.groups.iter().filter(|group| !citus || !group.id.is_coordinator());
-    let copies = shards.map(|group| group.members.len() - 1).min().unwrap_or_default();
-    let servers = if homes.is_some() { parts.gathered(copies) } else { parts.gathered(usize::MAX) };
+    let fewest = shards.map(|group| group.members.len() - 1).min().unwrap_or_default();
+    let servers = parts.gathered(homes.map_or(usize::MAX, |_| fewest));
     let total = one::<i64>(&container, &coordinator, tables::READ_BANK_TOTAL).await?;
     let entries = sql::rows(&container, &coordinator, tables::READ_BANK_ENTRIES, QUERY).await?;
     let entry = |row: &tokio_postgres::Row| Entry { op: id(row.get(0)), account: row.get(1), amount: row.get(2) };

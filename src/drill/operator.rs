@@ -21,7 +21,7 @@ const VALUES: [i64; 2] = [2048, 3072];
 /// How long into the hand-over `up` is killed. It looks before it acts: on a busy host it may not have held clients back by then.
 const INTO_IT: Duration = Duration::from_millis(500);
 /// A command that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A copy of a topology file with one setting changed.
 #[derive(Debug)]

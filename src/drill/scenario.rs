@@ -10,10 +10,11 @@ use std::time::Duration;
 pub use list::ALL;
 pub use need::Need;
 
+use super::operator::PATIENCE;
 use crate::topology::Event;
 
-/// For all of an operator's commands that move shards. Each of the three has 300 s at most.
-pub(super) const MOVES: Duration = Duration::from_secs(900);
+/// For all of an operator's commands that move shards: three at most.
+const MOVES: Duration = PATIENCE.saturating_mul(3);
 
 /// A rehearsed failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,13 +186,12 @@ impl Scenario {
 
     /// Whether all that happens is ordered: then nobody may be turned away.
     pub fn is_planned(&self) -> bool {
-        let ordered = |act: &Act| matches!(act, Act::Switchover | Act::ShardSwitchover | Act::MoveShards | Act::GrowAndShrink);
-        self.acts.iter().all(ordered)
+        self.acts.iter().all(|act| matches!(act, Act::Switchover | Act::ShardSwitchover) || act.moves_shards())
     }
 
     /// Whether data is in another group afterwards than its clients began with.
     pub fn moves_shards(&self) -> bool {
-        self.acts.iter().any(|act| matches!(act, Act::MoveShards | Act::GrowAndShrink))
+        self.acts.iter().any(Act::moves_shards)
     }
 
     /// How long its clients are needed beside the time that clusters take to become whole: faults that are healed by time, and operators
@@ -202,6 +202,10 @@ impl Scenario {
 }
 
 impl Act {
+    fn moves_shards(&self) -> bool {
+        matches!(self, Self::MoveShards | Self::GrowAndShrink)
+    }
+
     /// How long it lasts, when time ends it; at most, when an operator moves shards.
     fn lasts(&self) -> Duration {
         match self {
@@ -212,7 +216,7 @@ impl Act {
             | Self::Disturb(_, _, time)
             | Self::FillDisk(_, time)
             | Self::Wait(time) => *time,
-            Self::MoveShards | Self::GrowAndShrink => MOVES,
+            act if act.moves_shards() => MOVES,
             _ => Duration::ZERO,
         }
     }

@@ -161,31 +161,32 @@ fn is_active(rows: &[SimpleQueryMessage]) -> bool {
 pub async fn renew(world: World<'_>) -> Result<(), StepError> {
     let renewed = join_all(world.topology.proxies.iter().map(|proxy| async move {
         let name = format!("pgbouncer-{}", proxy.ordinal);
-        let said = |error: &dyn std::error::Error| StepError::Refused { target: name.clone(), reason: one_line(error) };
-        let container = match world.fleet.member(world.topology, &name).await {
-            Ok(container) => container,
-            // It has no connections.
-            Err(FleetError::NotRunning { .. }) => return Ok(()),
-            Err(error) => return Err(said(&error)),
-        };
-        let console = sql::console(&container).await.map_err(|e| said(&e))?;
-        let told = tokio::time::timeout(CONSOLE, console.simple_query("RECONNECT")).await;
-        let silent = || StepError::Refused { target: name.clone(), reason: format!("no answer in {} s", CONSOLE.as_secs()) };
-        told.map_err(|_| silent())?.map(drop).map_err(|e| said(&e))
+        let refused = |reason| StepError::Refused { target: name.clone(), reason };
+        let Some((_, console)) = open(world, &name).await.map_err(refused)? else { return Ok(()) };
+        match tokio::time::timeout(CONSOLE, console.simple_query("RECONNECT")).await {
+            Ok(told) => told.map(drop).map_err(|error| refused(one_line(&error))),
+            Err(_) => Err(refused(format!("no answer in {} s", CONSOLE.as_secs()))),
+        }
     }));
     renewed.await.into_iter().collect()
+}
+
+/// Opens the console; `None` where the pooler does not run: it has no clients and no connections.
+async fn open(world: World<'_>, pooler: &str) -> Result<Option<(Container, Client)>, String> {
+    let container = match world.fleet.member(world.topology, pooler).await {
+        Ok(container) => container,
+        Err(FleetError::NotRunning { .. }) => return Ok(None),
+        Err(error) => return Err(one_line(&error)),
+    };
+    let console = sql::console(&container).await.map_err(|error| one_line(&error))?;
+    Ok(Some((container, console)))
 }
 
 /// Opens the console and starts the watchdog; `None` where the pooler does not run.
 async fn arm(world: World<'_>, ordinal: u32) -> Result<Option<Pooler>, PauseError> {
     let name = format!("pgbouncer-{ordinal}");
     let unreachable = |reason: String| PauseError::Unreachable { pooler: name.clone(), reason };
-    let container = match world.fleet.member(world.topology, &name).await {
-        Ok(container) => container,
-        Err(FleetError::NotRunning { .. }) => return Ok(None),
-        Err(error) => return Err(unreachable(one_line(&error))),
-    };
-    let console = sql::console(&container).await.map_err(|e| unreachable(one_line(&e)))?;
+    let Some((container, console)) = open(world, &name).await.map_err(unreachable)? else { return Ok(None) };
     let watchdog = watchdog(&container).await.map_err(|e| unreachable(one_line(&e)))?;
     Ok(Some(Pooler { name, container, console, watchdog, paused: false }))
 }

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use super::client::Target;
 use super::harness::{Lab, eventually, note};
-use super::{RECOVERY, ROWS};
+use super::{RECOVERY, ROWS, becomes_healthy};
 
 /// It has etcd, a coordinator, a proxy and members of shard groups.
 const LOST: &str = "host1";
@@ -41,10 +41,7 @@ pub fn replace_a_lost_one(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert!(!topology().contains(&format!("\"{LOST}\"")), "{}", topology());
     assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);
     lab.ctl(&["plan", "--check"]).ok();
-    eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
-        run if run.status == 0 => Ok(()),
-        run => Err(run.stdout),
-    });
+    becomes_healthy(lab);
     let members = lab.ctl(&["exec", "etcd-1", "--", "etcdctl", "member", "list"]).ok().stdout;
     let started = members.lines().filter(|line| line.contains(", started, ")).count();
     assert_eq!((members.lines().count(), started), (3, 3), "{members}");

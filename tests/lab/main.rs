@@ -121,10 +121,7 @@ fn scenario(shards: u32) {
     });
     step("the host comes back", || {
         lab.lab(&["start", &lost]).ok();
-        eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
-            run if run.status == 0 => Ok(()),
-            run => Err(run.stdout),
-        });
+        becomes_healthy(&lab);
         assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
         lab.ctl(&["plan", "--check"]).ok();
     });
@@ -223,6 +220,14 @@ fn healthy(lab: &Lab, shards: u32) {
     note(format_args!("status: median {:.2} s of 10", times[5].as_secs_f64()));
 }
 
+/// Waits until the cluster has recovered on its own.
+fn becomes_healthy(lab: &Lab) {
+    eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
+        run if run.status == 0 => Ok(()),
+        run => Err(run.stdout),
+    });
+}
+
 /// Arguments that name each group.
 fn groups(shards: u32) -> Vec<Vec<String>> {
     let shard = |n: u32| vec!["--shard".to_owned(), n.to_string()];
@@ -246,10 +251,7 @@ fn change_leader(lab: &Lab, verb: &str, group: &[String]) {
     assert!(members(group).iter().any(|m| m == new), "{report:#}");
     note(format_args!("outage {} ms, {} -> {}", report["outage_ms"], report["from"], report["to"]));
     // pg_dist_node and the redundancy are part of health.
-    eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
-        run if run.status == 0 => Ok(()),
-        run => Err(run.stdout),
-    });
+    becomes_healthy(lab);
 }
 
 /// Cuts the power of the host that carries both the VIP and the coordinators' leader while a client writes.
@@ -386,10 +388,7 @@ fn bring_together(lab: &Lab) -> String {
         } else {
             lab.ctl(&["switchover", "--coordinator", "--yes"]).ok();
         }
-        eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
-            run if run.status == 0 => Ok(()),
-            run => Err(run.stdout),
-        });
+        becomes_healthy(lab);
     }
     panic!("VIP and leader do not come together");
 }

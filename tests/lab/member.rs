@@ -3,8 +3,8 @@
 use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer};
-use super::harness::{Lab, eventually, note};
-use super::{RECOVERY, ROWS, leader_of, member_rows, read};
+use super::harness::{Lab, note};
+use super::{ROWS, becomes_healthy, leader_of, member_rows, read};
 
 const MEMBER: &str = "coordinator-3";
 
@@ -38,7 +38,7 @@ pub fn out_and_back(lab: &Lab, runtime: &Runtime, write: &Target) {
     assert_eq!(runtime.block_on(write.number(&there)), written.acknowledged.len() as i64, "an acknowledged write is lost");
     assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
     runtime.block_on(write.batch("drop table beside"));
-    healthy(lab);
+    becomes_healthy(lab);
     assert!(member_rows(lab).iter().all(|row| row["member"] != MEMBER));
     lab.ctl(&["plan", "--check"]).ok();
     lab.ctl(&out).exits(2);
@@ -46,7 +46,7 @@ pub fn out_and_back(lab: &Lab, runtime: &Runtime, write: &Target) {
     std::fs::write(&path, before).expect("writable");
     let back = lab.ctl(&["up", "--yes"]).ok();
     note(format_args!("it is back after {:.1} s", back.took.as_secs_f64()));
-    healthy(lab);
+    becomes_healthy(lab);
     assert!(member_rows(lab).iter().any(|row| row["member"] == MEMBER));
     lab.ctl(&["plan", "--check"]).ok();
 }
@@ -61,14 +61,7 @@ fn lead(lab: &Lab) {
         if asked.status != 0 {
             lab.ctl(&["switchover", "--coordinator", "--yes"]).ok();
         }
-        healthy(lab);
+        becomes_healthy(lab);
     }
     panic!("{MEMBER} does not come to lead");
-}
-
-fn healthy(lab: &Lab) {
-    eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
-        run if run.status == 0 => Ok(()),
-        run => Err(run.stdout),
-    });
 }

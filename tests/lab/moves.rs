@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use super::client::{Target, Writer, Written};
 use super::harness::{Lab, Run, eventually, finished, note};
 use super::traffic::sql;
-use super::{RECOVERY, ROWS, leader_of, member_rows};
+use super::{RECOVERY, ROWS, becomes_healthy, leader_of, member_rows};
 
 /// Citus' daemon removes what a move leaves every 15 s (`citus.defer_shard_delete_interval`), and on a node that was lost when it is back.
 const CLEAN: Duration = Duration::from_secs(60);
@@ -125,10 +125,7 @@ fn whole(lab: &Lab, runtime: &Runtime, target: &Target, writer: Writer) {
     assert_eq!(lost, 0, "acknowledged rows are lost");
     assert_eq!(runtime.block_on(target.number("select count(*) from hurt where id < 0")), 200_000);
     assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);
-    eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
-        run if run.status == 0 => Ok(()),
-        run => Err(run.stdout),
-    });
+    becomes_healthy(lab);
     eventually("nothing is left of a move", CLEAN, || match left(lab) {
         left if left.is_empty() => Ok(()),
         left => Err(left.join("\n")),

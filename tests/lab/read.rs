@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer};
 use super::harness::{Lab, eventually, note};
-use super::{RECOVERY, ROWS, psql};
+use super::{RECOVERY, ROWS, becomes_healthy, psql};
 
 /// The lab's topology does not name it.
 const HOST: &str = "host4";
@@ -50,10 +50,7 @@ pub fn from_a_fourth_host(lab: &Lab, runtime: &Runtime, write: &Target) {
     assert_eq!(role(lab), None);
     lab.ctl(&["plan", "--check"]).ok();
     lab.ctl(&["scale", "in", "--host", HOST, "--yes"]).ok();
-    eventually("health", RECOVERY, || match lab.ctl(&["health"]) {
-        run if run.status == 0 => Ok(()),
-        run => Err(run.stdout),
-    });
+    becomes_healthy(lab);
     assert!(!text().contains(HOST), "{}", text());
     std::fs::write(&path, before).expect("writable");
     lab.ctl(&["plan", "--check"]).ok();

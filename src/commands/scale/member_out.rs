@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::super::session::Session;
 use super::super::up;
 use super::super::work::Work;
-use super::{scope, stopped, text, unseen};
+use super::{AGAIN, scope, stopped, text, unseen};
 use crate::consent::Consent;
 use crate::context::Context;
 use crate::engine::{Lock, runner};
@@ -21,9 +21,6 @@ use crate::plan::{Condition, Plan, Refused};
 use crate::steps::{World, removal, topology_file};
 use crate::templates::{self, Artifacts};
 use crate::topology::{GroupId, MemberName, Topology, edit};
-
-/// What to do after a run that did not end.
-const AGAIN: &str = "run the same command again: it goes on from what is there";
 
 /// What of `scale in` is about one member.
 #[derive(Debug, Clone, Copy)]

@@ -18,6 +18,9 @@ use crate::topology::{GroupId, TopologyError};
 use super::session::Session;
 use super::up;
 
+/// What to do after a run that did not end.
+const AGAIN: &str = "run the same command again: it goes on from what is there";
+
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -78,7 +81,7 @@ fn stopped(context: &Context, lock: &Lock) -> Result<(), CommandError> {
     } else {
         return Ok(());
     };
-    Err(error.hint("run the same command again: it goes on from what is there"))
+    Err(error.hint(AGAIN))
 }
 
 /// Groups of the session's topology that were never brought up; none when that cannot be seen, which others say.

@@ -7,7 +7,7 @@ use super::super::host;
 use super::super::session::Session;
 use super::super::shards::{Shards, catalog, rebalance};
 use super::super::up;
-use super::{member_out, remains, scope, stopped, text};
+use super::{AGAIN, member_out, remains, scope, stopped, text};
 use crate::consent::Consent;
 use crate::context::Context;
 use crate::engine::Lock;
@@ -22,9 +22,6 @@ use crate::shards::{ShardMap, shared};
 use crate::steps::{rebalance::ShardError, removal, topology_file};
 use crate::topology::edit;
 use crate::topology::{GroupId, HostName};
-
-/// What to do after a run that did not end.
-const AGAIN: &str = "run the same command again: it goes on from what is there";
 
 /// Arguments of `scale in`.
 #[derive(Debug, clap::Args)]
