@@ -24,6 +24,10 @@ pub(super) fn configuration(topology: &Topology, group: &Group) -> Value {
         "loop_wait": timings.loop_wait.as_secs(),
         "retry_timeout": timings.retry_timeout.as_secs(),
         "primary_start_timeout": timings.primary_start_timeout.as_secs(),
+        // PostgreSQL asks its workers to end, and waits for ever. Citus' maintenance daemon does not hear it while a commit of its own
+        // waits for the synchronous standby, which a leader that is cut off has lost: its container would stay as it is, and with
+        // it the volume. An orderly stop that takes longer has long been an outage; what follows is an immediate one.
+        "primary_stop_timeout": 30,
         "maximum_lag_on_failover": timings.maximum_lag_on_failover,
         // A standby that has not yet followed the last change of leader is no candidate.
         "check_timeline": true,
