@@ -11,6 +11,8 @@ use tokio_postgres::{Client, Config, Error, NoTls};
 const CONNECT: Duration = Duration::from_millis(1000);
 /// A commit that was not acknowledged by then is unknown, and the connection is given up.
 const COMMIT: Duration = Duration::from_millis(2000);
+/// The same for who is to be held back, and not turned away.
+const PATIENT: Duration = Duration::from_secs(15);
 /// Between two writes, and before a new connection.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -20,13 +22,24 @@ pub struct Target {
     pub host: String,
     pub port: u16,
     pub password: String,
+    /// How long a commit may take.
+    commit: Duration,
 }
 
 impl Target {
+    pub fn new(host: String, port: u16, password: String) -> Self {
+        Self { host, port, password, commit: COMMIT }
+    }
+
+    /// For clients that wait through a planned change.
+    pub fn patient(&self) -> Self {
+        Self { commit: PATIENT, ..self.clone() }
+    }
+
     pub async fn connect(&self) -> Result<Client, Error> {
         let mut config = Config::new();
         config.host(&self.host).port(self.port).user("app").password(&self.password).dbname("app");
-        config.connect_timeout(CONNECT).tcp_user_timeout(COMMIT).keepalives_idle(Duration::from_secs(1));
+        config.connect_timeout(CONNECT).tcp_user_timeout(self.commit).keepalives_idle(Duration::from_secs(1));
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
@@ -93,11 +106,11 @@ async fn write(target: Target, table: &str, stop: Arc<AtomicBool>) -> Written {
         }
         let connected = match client.take() {
             Some(client) => Some(client),
-            None => tokio::time::timeout(COMMIT, target.connect()).await.ok().and_then(Result::ok),
+            None => tokio::time::timeout(target.commit, target.connect()).await.ok().and_then(Result::ok),
         };
         if let Some(connected) = connected {
             let text = number.to_string();
-            match tokio::time::timeout(COMMIT, connected.execute(&sql, &[&text])).await {
+            match tokio::time::timeout(target.commit, connected.execute(&sql, &[&text])).await {
                 Ok(Ok(_)) => {
                     written.outage = written.outage.max(last.elapsed());
                     last = Instant::now();

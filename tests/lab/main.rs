@@ -32,6 +32,8 @@ const ROWS: i64 = 10_000;
 const SHARDS: u32 = 3;
 /// A cluster that recovers on its own has this long: Patroni's ttl of 20 s, etcd's new leader, a new standby.
 const RECOVERY: Duration = Duration::from_secs(120);
+/// `drill run --set ci` is for every change: what it may take, on a machine that does all of it by itself.
+const CI_SET: Duration = Duration::from_secs(600);
 
 #[test]
 fn the_main_job_with_shards() {
@@ -73,7 +75,7 @@ fn scenario(shards: u32) {
     });
 
     let password = lab.ctl(&["password", "app"]).ok().stdout.trim().to_owned();
-    let write = Target { host: lab.vip.clone(), port: 5432, password: password.clone() };
+    let write = Target::new(lab.vip.clone(), 5432, password.clone());
     step("rows through the VIP", || runtime.block_on(fill(&write, shards)));
     step("reads go to a standby", || {
         eventually("a read on port 5433 sees all rows", RECOVERY, || {
@@ -104,7 +106,7 @@ fn scenario(shards: u32) {
         step("a table with vectors", || vectors::a_table(&lab, &runtime, &write));
         step("vector searches are measured", || vectors::a_measurement(&lab, &runtime, &write, shards));
     }
-    step("switchover beside a transaction that does not end", || pause::three_operators(&lab, &runtime, &write));
+    step("switchover beside a transaction that does not end", || pause::five_operators(&lab, &runtime, &write));
     let groups: Vec<Vec<String>> = groups(shards);
     for verb in ["switchover", "failover"] {
         for group in &groups {
@@ -180,13 +182,14 @@ fn complete_beside_another_operator(lab: &Lab) {
     run.ok();
 }
 
-/// The watched table: distributed when there are shard groups, with rows in every one of them.
+/// The watched table: distributed when there are shard groups, with rows in every one of them. The others are for writers.
 async fn fill(target: &Target, shards: u32) {
     target.batch("create table ledger (id bigint primary key, note text)").await;
-    target.batch("create table written (id bigint primary key)").await;
+    target.batch("create table written (id bigint primary key); create table rolled (id bigint primary key)").await;
     if shards > 0 {
-        target.batch("select create_distributed_table('ledger', 'id')").await;
-        target.batch("select create_distributed_table('written', 'id')").await;
+        for table in ["ledger", "written", "rolled"] {
+            target.batch(&format!("select create_distributed_table('{table}', 'id')")).await;
+        }
     }
     target.batch(&format!("insert into ledger select n, repeat('x', 50) from generate_series(1, {ROWS}) n")).await;
     assert_eq!(target.number("select count(*) from ledger").await, ROWS);
@@ -257,11 +260,12 @@ fn change_leader(lab: &Lab, verb: &str, group: &[String]) {
 /// Cuts the power of the host that carries both the VIP and the coordinators' leader while a client writes.
 fn lose_host(lab: &Lab, runtime: &tokio::runtime::Runtime, target: &Target) -> String {
     let holder = bring_together(lab);
+    let leader = leader_of(lab, "coordinator");
     let (written, count) = runtime.block_on(async {
         let writer = Writer::start(target.clone(), "written");
         tokio::time::sleep(Duration::from_secs(3)).await;
         lab.lab(&["kill", &holder]).ok();
-        // Guards need about 8 s; without them it would be Patroni's ttl. The rest is for a machine that is busy.
+        // Guards need about 8 s. The rest is for a machine that is busy.
         tokio::time::sleep(Duration::from_secs(30)).await;
         let written = writer.finish().await;
         let count = target.number("select count(*) from written").await;
@@ -281,7 +285,16 @@ fn lose_host(lab: &Lab, runtime: &tokio::runtime::Runtime, target: &Target) -> S
     ));
     assert!(lost.is_empty(), "acknowledged rows are lost: {lost:?}");
     assert!(written.outage < Duration::from_secs(40), "the client saw an outage of {:?}", written.outage);
+    guard_revoked(lab, &leader);
     holder
+}
+
+/// Without guards it would have been Patroni's `ttl`, and all the same to whoever only looks at what is there afterwards.
+fn guard_revoked(lab: &Lab, holder: &str) {
+    let decided = format!("event=revoked reason=unrenewed group=0 holder={holder} ");
+    let logs = (1..=3).map(|n| lab.ctl(&["logs", &format!("guard-{n}"), "--tail", "100"]));
+    let lines: String = logs.map(|run| run.stdout).collect();
+    assert!(lines.contains(&decided), "no guard tells of it: {lines}");
 }
 
 /// The drills for every night. What they prove is asserted: nothing lost, nothing twice, one leader, all whole again. How long an
@@ -295,6 +308,7 @@ fn drills(lab: &Lab) {
     let run = lab.ctl(&args.iter().map(String::as_str).collect::<Vec<_>>());
     assert!([0, 5].contains(&run.status), "{}\n{}", run.stdout, run.stderr);
     note(format_args!("{}", run.stdout.trim_end()));
+    assert!(run.took < CI_SET, "the set for CI took {:?}", run.took);
     let report = folder.join("report.json");
     let text = std::fs::read_to_string(&report).unwrap_or_else(|e| panic!("no report ({e}):\n{}", run.stderr));
     let found: Value = serde_json::from_str(&text).expect("a report is JSON");
@@ -305,6 +319,10 @@ fn drills(lab: &Lab) {
         let reasons = drill["reasons"].as_array().expect("reasons");
         assert!(reasons.is_empty(), "{}: {reasons:#?}\n{:#}", drill["scenario"], drill["verdict"]);
     }
+    let killed = runs.iter().find(|drill| drill["scenario"] == "container-kill").expect("part of the set");
+    let events = killed["events"].as_array().expect("events");
+    let by_guard = |e: &Value| e["text"].as_str().is_some_and(|t| t.starts_with("event=revoked reason=container_died"));
+    assert!(events.iter().any(by_guard), "no guard saw the container die: {events:#?}");
     let report = report.display().to_string();
     let shown = lab.ctl(&["drill", "report", &report, "--format", "junit", "--html", &page.display().to_string()]);
     assert_eq!(shown.status, run.status, "{}", shown.stderr);
@@ -428,7 +446,8 @@ fn no_password_leaks(lab: &Lab, password: &str) {
     assert!(found.stdout.is_empty(), "the password is in {}", String::from_utf8_lossy(&found.stdout));
 }
 
-/// `max_connections` takes effect by a restart alone: standbys first, then the leader after a switchover.
+/// `max_connections` takes effect by a restart alone: standbys first, then the leader after a switchover. Clients are held back
+/// meanwhile, and not turned away.
 fn change_a_setting(lab: &Lab, runtime: &tokio::runtime::Runtime, target: &Target) {
     let path = lab.path("topology.toml");
     let text = std::fs::read_to_string(&path).expect("readable");
@@ -436,11 +455,15 @@ fn change_a_setting(lab: &Lab, runtime: &tokio::runtime::Runtime, target: &Targe
     std::fs::write(&path, format!("{text}\n[postgres.parameters]\nmax_connections = 333\n")).expect("writable");
     let pending = lab.ctl(&["plan", "--check"]).exits(5);
     assert!(pending.stdout.contains("max_connections"), "{}", pending.stdout);
+    let writer = runtime.block_on(async { Writer::start(target.patient(), "rolled") });
     // A member may say only after `up` has ended that it waits for a restart; `plan` knows then, and `up` goes on.
     eventually("the setting is in effect", RECOVERY, || {
         lab.ctl(&["up", "--yes"]).ok();
         let seen = runtime.block_on(target.number("select current_setting('max_connections')::bigint"));
         if seen == 333 { Ok(()) } else { Err(format!("max_connections is {seen}")) }
     });
+    let written = runtime.block_on(writer.finish());
+    note(format_args!("{} writes; the longest waited {:.1} s", written.acknowledged.len(), written.outage.as_secs_f64()));
+    assert_eq!(written.failed, 0, "writes were turned away");
     lab.ctl(&["plan", "--check"]).ok();
 }

@@ -1,6 +1,6 @@
 //! A planned change that meets a transaction which does not end: whatever becomes of the operator, clients go on.
 
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use super::client::{Target, detail};
 use super::harness::{Lab, finished, note};
-use super::{RECOVERY, leader_of};
+use super::{RECOVERY, becomes_healthy, leader_of};
 
 /// A write that takes longer is being held back: an attempt to pause lasts two seconds.
 const HELD: Duration = Duration::from_secs(1);
@@ -16,10 +16,11 @@ const HELD: Duration = Duration::from_secs(1);
 const HEALED: Duration = Duration::from_secs(30);
 const SWITCHOVER: [&str; 5] = ["switchover", "--coordinator", "--yes", "--wait", "60s"];
 
-/// One transaction, and three operators: who gives up, who is killed in mid-pause, and who waits for its end.
-pub fn three_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
+/// A transaction, and five operators: who gives up, who is killed in mid-pause, who thinks better of it, who waits for its end, and who
+/// ends the next one.
+pub fn five_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
     let before = leader_of(lab, "coordinator");
-    let open = runtime.block_on(begin(target));
+    let open = runtime.block_on(begin(target, -1));
 
     let refused = lab.ctl(&SWITCHOVER[..3]).exits(6);
     for told in ["clients go on", "pid ", "idle in transaction", "insert into written"] {
@@ -28,8 +29,19 @@ pub fn three_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
     runtime.block_on(write(target, -2));
 
     let mut killed = lab.command(&SWITCHOVER).spawn().expect("the binary starts");
-    let held = runtime.block_on(kill_while_held(target, &mut killed));
+    let held = runtime.block_on(while_held(target, -1_000_000, || {
+        killed.kill().expect("it can be killed");
+        killed.wait().expect("it ends");
+    }));
     note(format_args!("a write that was held back when the operator was killed took {:.1} s", held.as_secs_f64()));
+
+    let started = Instant::now();
+    let interrupted = lab.command(&SWITCHOVER).spawn().expect("the binary starts");
+    let held = runtime.block_on(while_held(target, -2_000_000, || interrupt(&interrupted)));
+    let run = finished(&interrupted.wait_with_output().expect("it ends"), started.elapsed()).exits(130);
+    assert!(run.stderr.contains("clients go on"), "{}", run.stderr);
+    note(format_args!("a write that was held back when the operator pressed Ctrl-C took {:.1} s", held.as_secs_f64()));
+    assert_eq!(leader_of(lab, "coordinator"), before);
 
     let started = Instant::now();
     let waiting = lab.command(&SWITCHOVER).spawn().expect("the binary starts");
@@ -40,13 +52,28 @@ pub fn three_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
     let output = waiting.wait_with_output().expect("it ends");
     finished(&output, started.elapsed()).ok();
     assert_ne!(leader_of(lab, "coordinator"), before);
-    assert!(runtime.block_on(target.number("select count(*) from written where id < 0")) >= 3);
+    assert!(runtime.block_on(target.number("select count(*) from written where id < 0")) >= 4);
+    becomes_healthy(lab);
+
+    let open = runtime.block_on(begin(target, -4));
+    let ended = lab.json(&["switchover", "--coordinator", "--yes", "--kill-after", "1s"]);
+    assert_eq!(ended["transactions_ended"], 1, "{ended:#}");
+    assert_ne!(ended["from"], ended["to"], "{ended:#}");
+    runtime.block_on(open.batch_execute("commit")).expect_err("it was ended");
+    assert_eq!(runtime.block_on(target.number("select count(*) from written where id = -4")), 0);
+}
+
+/// What Ctrl-C sends.
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is installed");
+    assert!(sent.success());
 }
 
 /// A transaction that ends when it is told to.
-async fn begin(target: &Target) -> Client {
+async fn begin(target: &Target, id: i64) -> Client {
     let client = target.connect().await.expect("the VIP takes connections");
-    client.batch_execute("begin; insert into written (id) values (-1)").await.expect("the table is there");
+    let sql = format!("begin; insert into written (id) values ({id})");
+    client.batch_execute(&sql).await.expect("the table is there");
     client
 }
 
@@ -54,11 +81,11 @@ async fn write(target: &Target, id: i64) {
     target.batch(&format!("insert into written (id) values ({id})")).await;
 }
 
-/// Writes until a write is held back, kills the operator, and tells how long that write took in all.
-async fn kill_while_held(target: &Target, operator: &mut Child) -> Duration {
+/// Writes downwards from a number until a write is held back, does something, and tells how long that write took in all.
+async fn while_held(target: &Target, from: i64, act: impl FnOnce()) -> Duration {
     let client = target.connect().await.expect("the VIP takes connections");
     let begun = Instant::now();
-    for id in (i64::MIN / 2..).take_while(|_| begun.elapsed() < RECOVERY) {
+    for id in (i64::MIN..=from).rev().take_while(|_| begun.elapsed() < RECOVERY) {
         let started = Instant::now();
         let sql = format!("insert into written (id) values ({id})");
         let write = client.batch_execute(&sql);
@@ -67,8 +94,7 @@ async fn kill_while_held(target: &Target, operator: &mut Child) -> Duration {
             written.unwrap_or_else(|e| panic!("a write was turned away: {}", detail(&e)));
             continue;
         }
-        operator.kill().expect("it can be killed");
-        operator.wait().expect("it ends");
+        act();
         let written = tokio::time::timeout(HEALED, write).await.expect("clients go on without the operator");
         written.unwrap_or_else(|e| panic!("a write was turned away: {}", detail(&e)));
         return started.elapsed();
