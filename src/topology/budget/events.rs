@@ -78,8 +78,8 @@ fn host_loss(topology: &Topology, event: Event) -> End {
     let mut parts = terms::lease(topology);
     match event {
         Event::HostLossWithEtcdLeader => parts.push(terms::election(topology)),
-        // Whether etcd's leader is cut off too is not known: on average it is not, at worst it is.
-        Event::Isolation => {
+        // Guards keep etcd's leader elsewhere. Without them it may be cut off too: on average it is not, at worst it is.
+        Event::Isolation if !topology.guard.enabled => {
             let mut election = terms::election(topology);
             election.expected = Duration::ZERO;
             election.source = format!("only if etcd's leader is cut off too: {}", election.source);

@@ -28,8 +28,9 @@ const fn estimate(expected_ms: u64, worst_ms: u64) -> Estimate {
 /// From the moment the leader key is free until a standby takes writes: measured. Within it Patroni asks the other members, the lost leader
 /// among them; what does not answer is given up after 2 s (patroni, `ha.py`, `fetch_node_status`).
 const PROMOTION: Estimate = estimate(500, 2_000);
-/// The same after a guard has revoked the lease.
-const REVOKED_PROMOTION: Estimate = estimate(400, 1_000);
+/// The same after a guard has revoked the lease: the lost leader is in etcd no more, and asked for no longer than 0.1 s
+/// (`images/node/patroni-for-swarm`).
+const REVOKED_PROMOTION: Estimate = estimate(400, 700);
 /// The same when the old leader has stopped cleanly: everybody answers.
 const PLANNED_PROMOTION: Estimate = estimate(300, 800);
 /// From the moment the leader key is free until a standby holds it, which is when its `/primary` answers 200.
@@ -70,7 +71,7 @@ fn estimated(name: &'static str, estimate: &Estimate, source: &str) -> Term {
 /// An unplanned promotion.
 fn promotion(topology: &Topology) -> Term {
     if guard_is_first(&topology.guard, &topology.failover) {
-        let source = "measured; a revoked lease takes the lost member's key along: nobody waits for its answer";
+        let source = "measured; a revoked lease takes the lost member's key along: nobody waits for long for its answer";
         return term("promotion", REVOKED_PROMOTION.expected, REVOKED_PROMOTION.worst, source);
     }
     term("promotion", PROMOTION.expected, PROMOTION.worst, "measured; members that do not answer are given up after 2s")
