@@ -38,6 +38,7 @@ const TOP: usize = LAYERS.len() - 1;
 const PLAIN_DATA: &[(&str, &str)] = &[
     ("observe", "src/observe/model.rs"),
     ("engine", "src/engine/event.rs"),
+    ("drill", "src/drill/budget.rs"),
     ("drill", "src/drill/history.rs"),
     ("drill", "src/drill/millis.rs"),
     ("drill", "src/drill/outage.rs"),
@@ -57,6 +58,7 @@ const PURE: &[&str] = &["random", "topology", "templates", "plan", "health", "sh
 
 /// Files that decide, in modules that also do.
 const PURE_FILES: &[&str] = &[
+    "src/drill/budget.rs",
     "src/drill/checker/",
     "src/drill/final_read.rs",
     "src/drill/history.rs",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::budget::Budget;
 use super::cast::{self, Casting};
 use super::final_read::FinalRead;
 use super::history::History;
@@ -173,7 +174,8 @@ impl Director<'_> {
             took,
             injected,
             verdict: checker::check(&history, &read, &promise.loss),
-            terms: notes::terms(&notes.events, injected, outages.recovery()),
+            terms: notes::terms(&notes.events, injected, &outages, self.topology),
+            budget: scenario.event.and_then(|event| Budget::of(self.topology, event)),
             promise,
             redundancy_restored,
             outages,

@@ -5,7 +5,7 @@
 //! - [`final_read`]: what the servers hold once the faults are healed.
 //! - [`checker`]: history and final read against each other, giving a [`verdict`].
 //! - [`outage`]: what clients missed, and the arithmetic over repeated runs.
-//! - [`report`]: all of it as one document. Its views are in `output`.
+//! - [`report`]: all of it as one document, with the [`budget`] that outages are held beside. Its views are in `output`.
 //!
 //! - [`scenario`]: what can be rehearsed, as data; [`fitness`]: on which cluster; [`target`]: who is hit; [`fault`]: how;
 //!   [`director`]: one run of it, whose beginning is in `arrange`, whose acts are in `acts`, and whose findings are in `notes`.
@@ -16,6 +16,7 @@
 
 mod acts;
 mod arrange;
+pub mod budget;
 pub mod cast;
 pub mod checker;
 pub mod director;

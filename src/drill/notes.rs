@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::outage::Outages;
 use super::report::{Event, Terms};
 use super::workload::Clock;
 use crate::quantity::whole_millis;
+use crate::topology::{GroupId, Topology};
 
 /// How Patroni's line about a promotion begins (patroni/ha.py).
 const PROMOTED: &str = "promoted self to leader";
@@ -57,21 +59,49 @@ pub fn wrongly_promoted(events: &[Event], barred: &BTreeSet<String>) -> Vec<Stri
     wrong.into_iter().map(|member| format!("{member} was promoted, and must not be in this scenario")).collect()
 }
 
-/// Where the time went, from what guards and Patroni said.
-pub fn terms(events: &[Event], injected: Duration, recovery: Option<Duration>) -> Terms {
-    let first = |words: &str| {
-        let at = events.iter().filter(|e| e.text.contains(words)).map(|e| Duration::from_millis(e.at_ms));
-        at.filter(|at| *at >= injected).min().map(|at| at.saturating_sub(injected))
-    };
-    let (revoked, promoted) = (first("event=revoked"), first(PROMOTED));
-    let detection = revoked.filter(|revoked| promoted.is_none_or(|promoted| *revoked <= promoted));
-    let promotion = promoted.map(|at| at.saturating_sub(detection.unwrap_or_default()));
-    Terms { detection, promotion, routing: recovery.zip(promoted).and_then(|(end, at)| end.checked_sub(at)) }
+/// Where the time of the client that was served last went, from what guards and Patroni said. It waited for the leaders of its own
+/// group and of the coordinators, or of all groups when it moves money between them; the last of these promotions is what it waited
+/// for last.
+pub fn terms(events: &[Event], injected: Duration, outages: &Outages, topology: &Topology) -> Terms {
+    // Who was not served at all waits longest.
+    let last = outages.clients.iter().max_by_key(|client| client.recovery.unwrap_or(Duration::MAX));
+    let Some(last) = last else { return Terms::default() };
+    let anywhere = last.group == GroupId::COORDINATOR.to_string();
+    let concerns = |group: GroupId| anywhere || group.is_coordinator() || group.to_string() == last.group;
+    let promotions: Vec<(Duration, GroupId)> = events
+        .iter()
+        .filter(|event| event.text.contains(PROMOTED))
+        .filter_map(|event| {
+            let member = event.source.strip_prefix("patroni ")?;
+            let group = topology.groups.iter().find(|group| group.everyone().any(|m| m.name.as_str() == member))?;
+            Some((Duration::from_millis(event.at_ms).checked_sub(injected)?, group.id))
+        })
+        .collect();
+    let in_time = |at: Duration| last.recovery.is_none_or(|end| at <= end);
+    let awaited = promotions.iter().filter(|(at, group)| in_time(*at) && concerns(*group)).max();
+    let Some((promoted, group)) = awaited.copied() else { return Terms::default() };
+    // A leader that was promoted meanwhile, and lost too, was revoked after that.
+    let before = promotions.iter().filter(|(at, of)| *of == group && *at < promoted).map(|(at, _)| *at).max();
+    let word = format!("group={}", group.0);
+    let revoked = events
+        .iter()
+        .filter(|event| event.text.contains("event=revoked") && event.text.split(' ').any(|said| said == word))
+        .filter_map(|event| Duration::from_millis(event.at_ms).checked_sub(injected))
+        .filter(|at| *at <= promoted && before.is_none_or(|before| *at > before));
+    let detection = revoked.min();
+    Terms {
+        group: Some(group.to_string()),
+        detection,
+        promotion: Some(promoted.saturating_sub(detection.unwrap_or_default())),
+        routing: last.recovery.and_then(|end| end.checked_sub(promoted)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drill::outage::ClientOutage;
+    use crate::topology::example;
 
     fn event(at_ms: u64, source: &str, text: &str) -> Event {
         Event { at_ms, source: source.into(), text: text.into() }
@@ -92,17 +122,70 @@ mod tests {
         assert!(wrongly_promoted(&events, &BTreeSet::new()).is_empty());
     }
 
+    const PROMOTED: &str = "promoted self to leader by acquiring session lock";
+
+    fn served(group: &str, recovery: Option<u64>) -> ClientOutage {
+        ClientOutage {
+            client: 0,
+            group: group.into(),
+            outage: None,
+            recovery: recovery.map(Duration::from_millis),
+            failed: 0,
+            unknown: 0,
+            gaps: Vec::new(),
+        }
+    }
+
+    fn told(events: &[Event], clients: Vec<ClientOutage>) -> (Option<String>, [Option<u64>; 3]) {
+        let terms = terms(events, Duration::from_secs(1), &Outages { clients }, &example("three-hosts"));
+        let millis = [terms.detection, terms.promotion, terms.routing].map(|term| term.map(whole_millis));
+        (terms.group, millis)
+    }
+
     #[test]
     fn an_outage_is_made_of_detection_promotion_and_routing() {
-        let ms = Duration::from_millis;
         let events = [
-            event(900, "patroni coordinator-1", "promoted self to leader by acquiring session lock"),
-            event(1_400, "guard guard-1", "event=revoked reason=container_died group=0"),
-            event(1_600, "patroni coordinator-2", "promoted self to leader by acquiring session lock"),
+            event(900, "patroni coordinator-1", PROMOTED),
+            event(1_400, "guard guard-1", "event=revoked reason=container_died group=0 holder=coordinator-1"),
+            event(1_600, "patroni coordinator-2", PROMOTED),
+            event(3_000, "patroni coordinator-1", PROMOTED),
         ];
-        let terms = terms(&events, ms(1_000), Some(ms(900)));
-        assert_eq!(terms.detection, Some(ms(400)));
-        assert_eq!(terms.promotion, Some(ms(200)));
-        assert_eq!(terms.routing, Some(ms(300)), "from the promotion on");
+        let coordinator = Some("coordinator".to_owned());
+        let terms = told(&events, vec![served("shard-1", Some(700)), served("shard-2", Some(900))]);
+        assert_eq!(terms, (coordinator.clone(), [Some(400), Some(200), Some(300)]), "promoted before it was served");
+        let unserved = told(&events[..3], vec![served("shard-1", None)]);
+        assert_eq!(unserved, (coordinator.clone(), [Some(400), Some(200), None]));
+        let given_back = told(&[event(1_600, "patroni coordinator-2", PROMOTED)], vec![served("shard-1", Some(900))]);
+        assert_eq!(given_back, (coordinator, [None, Some(600), Some(300)]));
+        assert_eq!(told(&events, vec![]), (None, [None; 3]));
+    }
+
+    #[test]
+    fn of_several_groups_that_one_is_told_of_which_was_waited_for() {
+        let events = [
+            event(1_300, "guard guard-1", "event=revoked reason=unrenewed group=2 holder=worker-2-1"),
+            event(1_400, "patroni worker-2-2", PROMOTED),
+            event(1_500, "guard guard-1", "event=revoked reason=unrenewed group=0 holder=coordinator-1"),
+            event(1_600, "patroni coordinator-2", PROMOTED),
+            event(1_700, "guard guard-1", "event=revoked reason=unrenewed group=1 holder=worker-1-1"),
+            event(2_000, "patroni worker-1-2", PROMOTED),
+        ];
+        let clients = |last: &str| vec![served("shard-2", Some(700)), served(last, Some(1_100))];
+        assert_eq!(told(&events, clients("shard-1")), (Some("shard-1".into()), [Some(700), Some(300), Some(100)]));
+        assert_eq!(told(&events, clients("shard-3")), (Some("coordinator".into()), [Some(500), Some(100), Some(500)]));
+        // A client of the bank.
+        assert_eq!(told(&events, clients("coordinator")).0, Some("shard-1".into()));
+    }
+
+    #[test]
+    fn of_two_losses_the_last_one_is_told_of() {
+        let events = [
+            event(1_300, "guard guard-1", "event=revoked reason=container_died group=0"),
+            event(1_600, "patroni coordinator-2", PROMOTED),
+            event(4_000, "guard guard-2", "event=revoked reason=container_died group=0"),
+            event(4_200, "patroni coordinator-3", PROMOTED),
+        ];
+        let terms = told(&events, vec![served("shard-1", Some(3_500))]);
+        assert_eq!(terms.1, [Some(3_000), Some(200), Some(300)]);
     }
 }

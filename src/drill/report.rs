@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::Budget;
 use super::millis;
 use super::outage::{LeaderSpan, Outages, Statistics};
 use super::verdict::{Promise, Verdict};
 use crate::quantity;
 
 /// Version of the document: raised when a key changes its meaning or goes.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Something that happened during a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,18 +31,29 @@ pub struct Event {
     pub text: String,
 }
 
-/// What an outage was made of. `None` is what could not be told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What an outage was made of, for the client that was served last. `None` is what could not be told apart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Terms {
-    /// From the injection until the leader was taken for lost.
+    /// The group whose new leader that client waited for last; `None` when no leadership changed.
+    pub group: Option<String>,
+    /// From the injection until that group's leader was taken for lost: its lease was revoked. `None` when nobody had to, since it gave
+    /// its key back; the time is part of the promotion then.
     #[serde(rename = "detection_ms", with = "millis::option")]
     pub detection: Option<Duration>,
-    /// From there until another took writes.
+    /// From there until another held the leader key.
     #[serde(rename = "promotion_ms", with = "millis::option")]
     pub promotion: Option<Duration>,
-    /// From there until clients reached it.
+    /// From there until the client's next write was acknowledged.
     #[serde(rename = "routing_ms", with = "millis::option")]
     pub routing: Option<Duration>,
+}
+
+impl Terms {
+    /// From the detection until the client was served: what a budget has as one.
+    pub fn service(&self) -> Option<Duration> {
+        self.detection?;
+        Some(self.promotion? + self.routing?)
+    }
 }
 
 /// What a scenario promises. `None` promises nothing.
@@ -78,6 +90,9 @@ pub struct Run {
     pub outage: Option<Duration>,
     /// What it was made of.
     pub terms: Terms,
+    /// What the settings let the event cost; `None` for a scenario that is held to none, or where nothing bounds it.
+    #[serde(default)]
+    pub budget: Option<Budget>,
     /// What was promised.
     pub promise: Promises,
     /// From the injection until the cluster was redundant again; `None` when it was not while anybody looked.
@@ -148,6 +163,12 @@ pub struct Summary {
     pub passed: u64,
     /// Over the longest outage of each run; `None` when no run had one.
     pub outage: Option<Statistics>,
+    /// Over the time until the leader was taken for lost, of the runs that could tell.
+    pub detection: Option<Statistics>,
+    /// Over the time from there until the client that was served last was served, of the same runs.
+    pub service: Option<Statistics>,
+    /// What the settings let the event cost.
+    pub budget: Option<Budget>,
     /// Over the restoring of redundancy, of the runs in which it was.
     pub redundancy_restored: Option<Statistics>,
     /// The longest outage that was promised.
@@ -287,6 +308,9 @@ fn summary(scenario: &str, runs: &[Run], not_carried_out: &[NotCarriedOut]) -> S
         not_carried_out: not_carried_out.iter().filter(|ended| ended.scenario == scenario).count() as u64,
         passed: runs.iter().filter(|run| run.passed).count() as u64,
         outage,
+        detection: Statistics::of(runs.iter().filter_map(|run| run.terms.detection)),
+        service: Statistics::of(runs.iter().filter_map(|run| run.terms.service())),
+        budget: runs.iter().find_map(|run| run.budget.clone()),
         redundancy_restored: Statistics::of(runs.iter().filter_map(|run| run.redundancy_restored)),
         promised_outage,
         exceeded: runs.iter().filter(|run| run.outage.zip(promised_outage).is_some_and(|(took, limit)| took > limit)).count()

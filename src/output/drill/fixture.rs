@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::drill::budget::{Budget, Part, Span};
 use crate::drill::outage::{ClientOutage, Gap, LeaderSpan, Outages};
 use crate::drill::report::{DrillReport, Event, NotCarriedOut, Outcome, Promises, Run, Terms};
 use crate::drill::verdict::{Finding, Rule};
@@ -36,6 +37,23 @@ fn runs() -> Vec<Run> {
     vec![run("kill <leader>", 1, 4000).judged(), bad.judged(), run("cut a link", 1, 700).judged()]
 }
 
+fn budget() -> Budget {
+    let part =
+        |name: &str, expected, worst, beside| Part { name: name.into(), expected: ms(expected), worst: ms(worst), beside };
+    Budget {
+        event: "container_kill".into(),
+        expected: ms(900),
+        p95: ms(1_600),
+        worst: ms(2_000),
+        detection: Some(Span { expected: ms(500), worst: ms(1_000) }),
+        service: Some(Span { expected: ms(400), worst: ms(1_000) }),
+        parts: vec![
+            part("guard <sees>", 500, 1_000, vec![]),
+            part("new leader", 400, 1_000, vec![part("promotion", 400, 1_000, vec![])]),
+        ],
+    }
+}
+
 fn run(scenario: &str, number: u32, outage: u64) -> Run {
     let gap = Gap { from: ms(9950), until: ms(9950 + outage), closed: true };
     let client = |client| ClientOutage {
@@ -60,7 +78,13 @@ fn run(scenario: &str, number: u32, outage: u64) -> Run {
         number,
         took: ms(40_000),
         injected: ms(10_000),
-        terms: Terms { detection: Some(ms(outage / 2)), promotion: Some(ms(outage / 4)), routing: None },
+        terms: Terms {
+            group: Some("worker-1".into()),
+            detection: Some(ms(outage / 2)),
+            promotion: Some(ms(outage / 4)),
+            routing: Some(ms(outage / 4 - 50)),
+        },
+        budget: (number == 1).then(budget),
         promise: Promises { outage: Some(ms(5000)), redundancy: Some(ms(60_000)), ..Promises::default() },
         redundancy_restored: Some(ms(30_000)),
         outages: Outages { clients: vec![client(0), client(1)] },

@@ -7,7 +7,8 @@ use serde::Serialize;
 use tera::{Context, Tera};
 
 use super::chart::{self, Histogram, Timeline, seconds};
-use super::shown;
+use super::{Row, parts, shown};
+use crate::drill::budget::Part;
 use crate::drill::report::{DrillReport, NotCarriedOut, Run, Summary};
 use crate::drill::verdict::Counts;
 use crate::error::{Exit, Failure};
@@ -71,6 +72,10 @@ struct RunView<'a> {
     remarks: &'a [String],
     /// Name and value, in the order of their time.
     terms: Vec<(&'static str, String)>,
+    /// Measured, and what the settings let it cost: name, measured, expected, 95th percentile, worst.
+    budget: Vec<(&'static str, [String; 4])>,
+    /// What the settings let each part of it cost.
+    parts: Vec<String>,
     timeline: Timeline,
     events: Vec<EventView<'a>>,
     findings: Vec<FindingView<'a>>,
@@ -151,11 +156,23 @@ fn run(run: &Run) -> RunView<'_> {
         reasons: &run.reasons,
         remarks: &run.remarks,
         terms: terms.map(|(name, value)| (name, shown(value))).to_vec(),
+        budget: run.budget.iter().flat_map(parts).map(|part| budgeted(run, &part)).collect(),
+        parts: run.budget.iter().flat_map(|budget| &budget.parts).map(part).collect(),
         timeline: chart::timeline(run),
         events: events.collect(),
         findings: findings.map(|f| FindingView { rule: f.rule.id(), group: &f.group, detail: &f.detail }).collect(),
         counts: run.verdict.groups.iter().map(|(group, counts)| (group.as_str(), *counts)).collect(),
     }
+}
+
+fn budgeted(run: &Run, row: &Row) -> (&'static str, [String; 4]) {
+    (row.name, [(row.of_run)(run), Some(row.expected), row.p95, Some(row.worst)].map(shown))
+}
+
+fn part(part: &Part) -> String {
+    let beside: Vec<String> = part.beside.iter().map(self::part).collect();
+    let slowest = if beside.is_empty() { String::new() } else { format!(" (the slowest of {})", beside.join(", ")) };
+    format!("{} {}, at worst {}{slowest}", part.name, shown(Some(part.expected)), shown(Some(part.worst)))
 }
 
 #[cfg(test)]
@@ -191,6 +208,11 @@ mod tests {
         assert!(page.contains("acknowledged, and not on"), "findings");
         assert!(page.contains("kill &lt;leader&gt;: the longest of 2 outages took 9.0 s"), "broken promises");
         assert!(page.contains("<li>the outage took 9.0 s"), "remarks");
+        assert!(
+            page.contains("<td>detection</td><td class=\"number\">2.0 s</td><td class=\"number\">500 ms</td>"),
+            "budget: {page}"
+        );
+        assert!(page.contains("guard &lt;sees&gt; 500 ms, at worst 1.0 s"), "its parts");
         for outside in ["http:", "https:", "src=", "href=\"", "@import", "url(", "<script"] {
             assert!(!page.replace("http://www.w3.org/2000/svg", "").contains(outside), "{outside} leads out of the page");
         }

@@ -11,16 +11,17 @@ use serde::Serialize;
 
 use super::table::{self, MISSING, align_right, toned};
 use super::ui::{Report, Tone, Ui};
+use crate::drill::budget::{Budget, Span};
 use crate::drill::millis;
 use crate::drill::outage::Statistics;
-use crate::drill::report::{DrillReport, Summary};
+use crate::drill::report::{DrillReport, Run, Summary};
 use crate::drill::scenario::{self, Need, Scenario};
 use crate::quantity;
 use crate::topology::Topology;
 
 impl Report for DrillReport {
     fn text(&self, ui: &Ui) -> String {
-        let mut text = summaries(&self.summary, ui);
+        let mut text = summaries(&self.summary, ui) + &budgets(&self.summary, ui);
         for run in self.runs.iter().filter(|run| !run.passed) {
             text += &told("fail", &format!("{} run {}", run.scenario, run.number), &run.reasons, ui);
         }
@@ -167,6 +168,58 @@ fn summaries(summaries: &[Summary], ui: &Ui) -> String {
     table::render_for(table, ui)
 }
 
+/// What was measured beside what the settings allow for, of each scenario that is held to an event.
+fn budgets(summaries: &[Summary], ui: &Ui) -> String {
+    let mut table = table::table(&["scenario", "of its outage", "p50", "p95", "max", "budget", "p95", "worst"]);
+    let budgeted = || summaries.iter().filter_map(|summary| Some((summary, summary.budget.as_ref()?)));
+    for (summary, budget) in budgeted() {
+        for part in parts(budget) {
+            let measured = (part.measured)(summary);
+            let of = |pick: fn(&Statistics) -> Duration| shown(measured.as_ref().map(pick));
+            table.add_row([
+                summary.scenario.clone(),
+                part.name.to_owned(),
+                of(|s| s.p50),
+                of(|s| s.p95),
+                of(|s| s.max),
+                shown(Some(part.expected)),
+                shown(part.p95),
+                shown(Some(part.worst)),
+            ]);
+        }
+    }
+    (2..8).for_each(|column| align_right(&mut table, column));
+    if budgeted().next().is_none() { String::new() } else { format!("\n{}", table::render_for(table, ui)) }
+}
+
+/// A part of a budget that is measured, too.
+struct Row {
+    name: &'static str,
+    measured: fn(&Summary) -> Option<Statistics>,
+    of_run: fn(&Run) -> Option<Duration>,
+    expected: Duration,
+    /// Only the whole has one: parts are late independently of each other.
+    p95: Option<Duration>,
+    worst: Duration,
+}
+
+fn parts(budget: &Budget) -> Vec<Row> {
+    let part = |name, measured, of_run, span: Option<Span>| {
+        span.map(|span| Row { name, measured, of_run, expected: span.expected, p95: None, worst: span.worst })
+    };
+    let whole = Row {
+        name: "all of it",
+        measured: |summary| summary.outage,
+        of_run: |run| run.outage,
+        expected: budget.expected,
+        p95: Some(budget.p95),
+        worst: budget.worst,
+    };
+    let detection = part("detection", |summary| summary.detection, |run| run.terms.detection, budget.detection);
+    let service = part("promotion, routing", |summary| summary.service, |run| run.terms.service(), budget.service);
+    detection.into_iter().chain(service).chain([whole]).collect()
+}
+
 /// What failed, or was not carried out, with every reason.
 fn told(word: &str, name: &str, reasons: &[String], ui: &Ui) -> String {
     let mut text = format!("\n{}  {}\n", ui.paint(Tone::Bad, word), ui.paint(Tone::Head, name));
@@ -191,6 +244,9 @@ mod tests {
 SCENARIO       PASSED  OUTAGE P50     P95     MAX  PROMISED  EXCEEDED  REDUNDANT  LOST  RESULT
 kill <leader>     1/2       4.0 s   9.0 s   9.0 s     5.0 s         1     30.0 s     1  fail
 cut a link        1/1      700 ms  700 ms  700 ms     5.0 s         0     30.0 s     0  pass
+
+SCENARIO       OF ITS OUTAGE          P50     P95     MAX  BUDGET    P95   WORST
+kill <leader>  detection            2.0 s   4.5 s   4.5 s  500 ms      –   1.0 s
 
 fail  kill <leader> run 2
       lost in worker-1: acknowledged, and not on <b>: 1 operation (1#3)

@@ -137,6 +137,14 @@ impl Budget {
         self.expected().map(|expected| tenths_up(expected + Duration::from_secs_f64(QUANTILE * sigma)))
     }
 
+    /// Its parts until the old leader is taken for lost, and those from there until writes are served; `None` where no leadership
+    /// changes.
+    pub fn phases(&self) -> Option<(&[Term], &[Term])> {
+        let promotes = |term: &Term| term.beside.iter().chain([term]).any(|term| term.name == terms::PROMOTES);
+        let at = self.terms().iter().position(promotes)?;
+        Some(self.terms().split_at(at))
+    }
+
     fn sum(&self, of: fn(&Term) -> Duration) -> Option<Duration> {
         let terms = self.terms();
         (!terms.is_empty()).then(|| terms.iter().map(of).sum())

@@ -60,6 +60,9 @@ const RETRANSMISSION: Estimate = estimate(200, 500);
 /// A pooler without server connections makes them: TLS, SCRAM and caches cost 25 ms of a core each with Citus, and other clients' come first.
 const FIRST_LOGIN: Estimate = estimate(200, 400);
 
+/// Name of the part in which a standby becomes the leader.
+pub(super) const PROMOTES: &str = "promotion";
+
 fn term(name: &'static str, expected: Duration, worst: Duration, source: impl Into<String>) -> Term {
     Term { name, expected, worst, source: source.into(), beside: Vec::new(), lever: None }
 }
@@ -72,9 +75,9 @@ fn estimated(name: &'static str, estimate: &Estimate, source: &str) -> Term {
 fn promotion(topology: &Topology) -> Term {
     if guard_is_first(&topology.guard, &topology.failover) {
         let source = "measured; a revoked lease takes the lost member's key along: nobody waits for long for its answer";
-        return term("promotion", REVOKED_PROMOTION.expected, REVOKED_PROMOTION.worst, source);
+        return term(PROMOTES, REVOKED_PROMOTION.expected, REVOKED_PROMOTION.worst, source);
     }
-    term("promotion", PROMOTION.expected, PROMOTION.worst, "measured; members that do not answer are given up after 2s")
+    term(PROMOTES, PROMOTION.expected, PROMOTION.worst, "measured; members that do not answer are given up after 2s")
 }
 
 impl Term {
@@ -157,8 +160,7 @@ pub(super) fn election(topology: &Topology) -> Term {
 /// Writes are served again once a standby is promoted, and clients' ways lead to it. With a host, leaders of shard groups may be lost,
 /// too, and the outage is a long one.
 pub(super) fn new_leader(topology: &Topology, planned: bool, host_lost: bool) -> Term {
-    let promotion =
-        if planned { estimated("promotion", &PLANNED_PROMOTION, "all members answer") } else { promotion(topology) };
+    let promotion = if planned { estimated(PROMOTES, &PLANNED_PROMOTION, "all members answer") } else { promotion(topology) };
     let mut beside = vec![promotion, route(host_lost)];
     if host_lost && topology.citus.is_some() {
         beside.push(shard_groups(topology));
