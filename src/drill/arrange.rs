@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::director::{BEGIN, Director, WHOLE, WHOLE_LOOK};
+use super::director::{BEGIN, Director, WHOLE_LOOK};
 use super::fault::{disk, process};
-use super::scenario::{Arrange, Place, Who};
+use super::scenario::{Arrange, Place, WHOLE, Who};
 use super::{DrillError, target};
 use crate::failover::{self, FailoverError};
 use crate::observe::model::GroupState;

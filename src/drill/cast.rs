@@ -54,12 +54,19 @@ pub async fn prepare(world: World<'_>, casting: Casting, leader: &str) -> Result
         seed: casting.seed,
         accounts: (1..=ACCOUNTS).collect(),
         timeouts: casting.timeouts,
-        limits: Limits { run_time: casting.run_time, ..Limits::default() },
+        limits: Limits { run_time: casting.run_time, operations: 0 },
     };
     Workload::prepare(&options, citus).await?;
     let keys = if citus { placed(world, leader).await? } else { BTreeMap::from([(GroupId::COORDINATOR, KEYS.collect())]) };
     options.clients = clients(&keys, casting.hit, casting.clients);
+    options.limits.operations = operations(options.clients.len(), casting.run_time);
     Ok(options)
+}
+
+/// As many as all clients can begin in a run: none of them ends before it does, however long that is.
+fn operations(clients: usize, run_time: Duration) -> u64 {
+    let of_each = run_time.as_millis().div_ceil(PERIOD.as_millis()) + 1;
+    u64::try_from(of_each).unwrap_or(u64::MAX).saturating_mul(clients as u64)
 }
 
 /// Clients of every group: of the one that is hit as many as were asked for, of the others a few; one list that two share, and
@@ -111,4 +118,15 @@ pub async fn connect(world: World<'_>, member: &str) -> Result<(crate::remote::c
     let container = world.fleet.member(world.topology, member).await?;
     let client = sql::connect_to(&container, &world.topology.database).await?;
     Ok((container, client))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_write_for_as_long_as_a_run_may_last() {
+        assert_eq!(operations(1, Duration::from_secs(1)), 11);
+        assert_eq!(operations(70, Duration::from_secs(1_500)), 70 * 15_001);
+    }
 }

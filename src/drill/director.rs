@@ -12,7 +12,7 @@ use super::journal::{self, Epoch};
 use super::notes::{self, Notes};
 use super::outage::{leaders, outages};
 use super::report::{Promises, Run};
-use super::scenario::{Scenario, Who};
+use super::scenario::{SERVED, Scenario, WHOLE, Who};
 use super::verdict::Promise;
 use super::workload::{Target, Timeouts, Workload, WorkloadOptions};
 use super::{DrillError, checker, fault, finale, fitness, target};
@@ -30,15 +30,10 @@ use crate::steps::World;
 use crate::templates::Artifacts;
 use crate::topology::{GroupId, LossLimit, Topology};
 
-/// How long a cluster may take to become whole, before a run and after its faults have ended: a rewound or copied member, etcd,
-/// Swarm's restarts.
-pub(super) const WHOLE: Duration = Duration::from_secs(180);
 /// How long clients may take to begin.
 pub(super) const BEGIN: Duration = Duration::from_secs(30);
 /// Undisturbed writing before the fault.
 const CALM: Duration = Duration::from_secs(2);
-/// How long clients may be turned away before the next act goes on without them.
-const SERVED: Duration = Duration::from_secs(90);
 /// Writing after all is whole, so that what follows the last gap is proved too.
 const AFTER: Duration = Duration::from_secs(1);
 /// Pause between two looks at the clients.
@@ -225,7 +220,7 @@ impl Director<'_> {
             seed: self.seed.wrapping_add(u64::from(number)),
             folder,
             timeouts: if scenario.is_planned() { PATIENT } else { Timeouts::default() },
-            run_time: WHOLE + SERVED * 2 + scenario.lasts(),
+            run_time: BEGIN + CALM + scenario.lasts() + SERVED * 2 + WHOLE + AFTER,
         };
         cast::prepare(self.world(), casting, &leader).await
     }

@@ -71,20 +71,25 @@ fn changed(text: &str) -> Result<String, String> {
 
 /// Starts `up` and kills it while it hands over a group's leadership; false when it ended without.
 pub async fn kill_up_in_hand_over(topology: &Path) -> Result<bool, DrillError> {
-    let up = &["up"];
-    let failed = |source: std::io::Error| no_end(up, source.to_string());
-    let mut up = start(topology, up)?;
+    let command = &["up"];
+    let failed = |source: std::io::Error| no_end(command, source.to_string());
+    let mut up = start(topology, command)?;
     let mut stderr = BufReader::new(up.stderr.take().expect("stderr is piped")).lines();
-    while let Ok(Some(line)) = stderr.next_line().await {
-        if begins_hand_over(&line) {
-            tokio::time::sleep(INTO_IT).await;
-            // It gets no chance to give its lock back, nor to let clients go on.
-            up.kill().await.map_err(failed)?;
-            return Ok(true);
+    let killed = async {
+        while let Ok(Some(line)) = stderr.next_line().await {
+            if begins_hand_over(&line) {
+                tokio::time::sleep(INTO_IT).await;
+                // It gets no chance to give its lock back, nor to let clients go on.
+                up.kill().await?;
+                return Ok(true);
+            }
         }
+        up.wait().await.map(|_| false)
+    };
+    match tokio::time::timeout(PATIENCE, killed).await {
+        Ok(killed) => killed.map_err(failed),
+        Err(_) => Err(hangs(command)),
     }
-    up.wait().await.map_err(failed)?;
-    Ok(false)
 }
 
 /// Without a terminal `up` tells of each wave in a line of its own when it begins, e.g. `[3/7] coordinator: hand over`.
@@ -103,7 +108,7 @@ pub async fn run(topology: &Path, command: &[&str]) -> Result<(), DrillError> {
     };
     let status = match tokio::time::timeout(PATIENCE, ended).await {
         Ok(status) => status.map_err(|source| no_end(command, source.to_string()))?,
-        Err(_) => return Err(no_end(command, format!("has not ended within {} s", PATIENCE.as_secs()))),
+        Err(_) => return Err(hangs(command)),
     };
     if status.success() {
         return Ok(());
@@ -118,6 +123,10 @@ fn start(topology: &Path, command: &[&str]) -> Result<Child, DrillError> {
     child.arg("--topology").arg(topology).arg("--yes").args(command);
     child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     child.spawn().map_err(failed)
+}
+
+fn hangs(command: &[&str]) -> DrillError {
+    no_end(command, format!("has not ended within {} s", PATIENCE.as_secs()))
 }
 
 fn no_end(command: &[&str], reason: String) -> DrillError {

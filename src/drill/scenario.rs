@@ -13,8 +13,14 @@ pub use need::Need;
 use super::operator::PATIENCE;
 use crate::topology::Event;
 
-/// For all of an operator's commands that move shards: three at most.
-const MOVES: Duration = PATIENCE.saturating_mul(3);
+/// For all commands of an operator in one act: three at most.
+const COMMANDS: Duration = PATIENCE.saturating_mul(3);
+/// How long a cluster may take to become whole after its faults have ended: a rewound or copied member, etcd, Swarm's restarts.
+pub const WHOLE: Duration = Duration::from_secs(180);
+/// How long clients may be turned away before the next act goes on without them.
+pub const SERVED: Duration = Duration::from_secs(90);
+/// How long hosts may take until they answer again after their power is back; `lab start` gives up then.
+const BOOT: Duration = Duration::from_secs(60);
 
 /// A rehearsed failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,8 +200,7 @@ impl Scenario {
         self.acts.iter().any(Act::moves_shards)
     }
 
-    /// How long its clients are needed beside the time that clusters take to become whole: faults that are healed by time, and operators
-    /// who move shards.
+    /// How long its acts take at most, as far as time or somebody's patience bounds them.
     pub fn lasts(&self) -> Duration {
         self.acts.iter().map(Act::lasts).sum()
     }
@@ -206,7 +211,7 @@ impl Act {
         matches!(self, Self::MoveShards | Self::GrowAndShrink)
     }
 
-    /// How long it lasts, when time ends it; at most, when an operator moves shards.
+    /// How long it takes at most.
     fn lasts(&self) -> Duration {
         match self {
             Self::Freeze(_, time)
@@ -216,7 +221,9 @@ impl Act {
             | Self::Disturb(_, _, time)
             | Self::FillDisk(_, time)
             | Self::Wait(time) => *time,
-            act if act.moves_shards() => MOVES,
+            Self::KillUp | Self::MoveShards | Self::GrowAndShrink => COMMANDS,
+            Self::UntilServed => SERVED,
+            Self::PowerOn => BOOT,
             _ => Duration::ZERO,
         }
     }
@@ -257,6 +264,14 @@ mod tests {
             let fills = scenario.acts.iter().any(|act| matches!(act, Act::FillDisk(..)));
             assert_eq!(small, fills, "{}: nothing but a small disk may be filled", scenario.name);
         }
+    }
+
+    #[test]
+    fn a_run_is_as_long_as_the_patience_of_its_acts() {
+        let lasts = |name| find(name).expect("a scenario").lasts();
+        assert_eq!(lasts("up-killed"), PATIENCE * 3);
+        assert_eq!(lasts("failover-of-failover"), SERVED);
+        assert_eq!(lasts("container-kill"), Duration::ZERO);
     }
 
     #[test]

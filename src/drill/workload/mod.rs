@@ -105,13 +105,6 @@ pub struct Limits {
     pub run_time: Duration,
 }
 
-impl Default for Limits {
-    /// Eight clients at twenty operations a second for ten minutes.
-    fn default() -> Self {
-        Self { operations: 100_000, run_time: Duration::from_secs(600) }
-    }
-}
-
 /// A workload before it starts.
 #[derive(Debug, Clone)]
 pub struct WorkloadOptions {
