@@ -229,13 +229,18 @@ async fn perform(
     keep: impl Fn(&[Outcome]) -> Result<(), CommandError>,
 ) -> Result<(Vec<Outcome>, Option<DrillError>), CommandError> {
     let mut outcomes: Vec<Outcome> = Vec::new();
-    // Before anything was begun it is a refusal, and no result.
-    if let Err(error) = director.ready().await {
-        return Ok((outcomes, Some(error)));
-    }
     let mut unfit = None;
     for (number, scenario) in (1..=repeat).flat_map(|number| scenarios.iter().map(move |scenario| (number, *scenario))) {
         let ended = |reason: String| Err(NotCarriedOut { scenario: scenario.name.to_owned(), number, reason });
+        if unfit.is_none()
+            && let Err(error) = director.ready().await
+        {
+            // Before anything was begun it is a refusal, and no result.
+            if outcomes.is_empty() || error.exit() == Exit::Interrupted {
+                return Ok((outcomes, Some(error)));
+            }
+            unfit = Some(one_line(&error));
+        }
         if let Some(reason) = &unfit {
             outcomes.push(ended(format!("not begun: {reason}")));
             keep(&outcomes)?;
@@ -252,10 +257,6 @@ async fn perform(
                 step.done(&format!("NOT CARRIED OUT: {}", one_line(&error)));
                 error.hints().iter().for_each(|hint| director.ui.note(format!("  hint: {hint}")));
                 outcomes.push(ended(one_line(&error)));
-                match director.ready().await {
-                    Err(error) if error.exit() == Exit::Interrupted => return Ok((outcomes, Some(error))),
-                    fit => unfit = fit.err().map(|error| one_line(&error)),
-                }
             }
         }
         keep(&outcomes)?;

@@ -58,6 +58,7 @@ impl Director<'_> {
             Act::KillUp => self.kill_up(notes).await,
             Act::MoveShards => self.move_shards(notes).await,
             Act::GrowAndShrink => self.grow_and_shrink(notes).await,
+            Act::UntilWhole => self.wants_whole_again(notes).await.map(drop),
             Act::UntilServed => self.wants_service(workload, notes.clock.now(), notes).await,
             Act::Wait(time) => {
                 tokio::time::sleep(time).await;

@@ -120,7 +120,7 @@ impl Director<'_> {
     }
 
     async fn wants_whole(&mut self) -> Result<(), DrillError> {
-        self.whole(WHOLE).await?.map_err(|missing| DrillError::Degraded { missing })
+        self.whole(WHOLE, |_| ()).await?.map_err(|missing| DrillError::Degraded { missing })
     }
 
     /// Waits until another host than `from` holds the VIP. Until then everything looks as it did before.

@@ -30,6 +30,9 @@ use crate::steps::World;
 use crate::templates::Artifacts;
 use crate::topology::{GroupId, LossLimit, Topology};
 
+/// How long a cluster may take to become whole before a run. Longer than after one, which has failed by then: all that is left to do
+/// depends on it.
+const BEFORE: Duration = Duration::from_secs(300);
 /// How long clients may take to begin.
 pub(super) const BEGIN: Duration = Duration::from_secs(30);
 /// Undisturbed writing before the fault.
@@ -105,17 +108,18 @@ impl Director<'_> {
         }
     }
 
-    /// Waits until the next scenario can begin: the drill holds the lock, and the cluster is whole.
+    /// Waits until the next scenario can begin: the drill holds the lock, and the cluster is whole. Says what it waits for.
     pub async fn ready(&mut self) -> Result<(), DrillError> {
         if self.lock.is_none() {
             self.lock().await?;
         }
-        self.whole(WHOLE).await?.map_err(|missing| DrillError::Degraded { missing })
+        let ui = self.ui;
+        let tell = |missing: &[String]| ui.note(format!("waiting for a whole cluster: {}", missing.join("; ")));
+        self.whole(BEFORE, tell).await?.map_err(|missing| DrillError::Degraded { missing })
     }
 
-    /// Runs a scenario once.
+    /// Runs a scenario once; the cluster is [`Self::ready`].
     pub async fn run(&mut self, scenario: &Scenario, number: u32) -> Result<Run, DrillError> {
-        self.whole(WHOLE).await?.map_err(|missing| DrillError::Degraded { missing })?;
         let lab = if scenario.needs_lab() { Some(fitness::lab(scenario, self.topology).await?) } else { None };
         let rehearsed = self.rehearse(scenario, lab.as_ref(), number).await;
         if rehearsed.is_err() {
@@ -233,12 +237,8 @@ impl Director<'_> {
         notes: &mut Notes,
     ) -> Result<Option<Duration>, DrillError> {
         self.wants_service(workload, injected.max(notes.last()), notes).await?;
-        let whole = self.whole(WHOLE).await?;
-        let restored = whole.is_ok().then(|| notes.clock.now().saturating_sub(injected));
-        match whole {
-            Ok(()) => notes.tell("the cluster is whole again"),
-            Err(missing) => notes.reasons.push(format!("not whole again: {}", missing.join("; "))),
-        }
+        let whole = self.wants_whole_again(notes).await?;
+        let restored = whole.then(|| notes.clock.now().saturating_sub(injected));
         // A fault may reach a client a little after it was made: only who writes now has seen the end of it.
         self.wants_service(workload, notes.clock.now(), notes).await?;
         tokio::time::sleep(AFTER).await;
@@ -258,9 +258,26 @@ impl Director<'_> {
         Ok(())
     }
 
-    /// Waits until the cluster is whole; the inner error is what is missing after the limit.
-    pub(super) async fn whole(&mut self, limit: Duration) -> Result<Result<(), Vec<String>>, DrillError> {
+    /// Waits until the cluster is whole after a fault, and notes on the way what is missing; false when that takes too long.
+    pub(super) async fn wants_whole_again(&mut self, notes: &mut Notes) -> Result<bool, DrillError> {
+        let whole = self.whole(WHOLE, |missing| notes.lack(missing)).await?;
+        let again = whole.is_ok();
+        match whole {
+            Ok(()) => notes.tell("the cluster is whole again"),
+            Err(missing) => notes.reasons.push(format!("not whole again: {}", missing.join("; "))),
+        }
+        Ok(again)
+    }
+
+    /// Waits until the cluster is whole; the inner error is what is missing after the limit. Tells what is missing whenever that
+    /// changes.
+    pub(super) async fn whole(
+        &mut self,
+        limit: Duration,
+        mut tell: impl FnMut(&[String]),
+    ) -> Result<Result<(), Vec<String>>, DrillError> {
         let started = Instant::now();
+        let mut told = Vec::new();
         let conditions = health_conditions(self.topology, self.artifacts);
         loop {
             self.fleet.revive(self.topology).await;
@@ -268,6 +285,10 @@ impl Director<'_> {
             let missing = missing(&conditions, self.topology, self.artifacts, &observed);
             if missing.is_empty() {
                 return Ok(Ok(()));
+            }
+            if missing != told {
+                tell(&missing);
+                told.clone_from(&missing);
             }
             self.stopped()?;
             if started.elapsed() > limit {

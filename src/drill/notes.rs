@@ -23,6 +23,8 @@ pub struct Notes {
     pub reasons: Vec<String>,
     /// When the first harm was done.
     pub injected: Option<Duration>,
+    /// When something was done to the cluster last.
+    done: Duration,
     /// Members that may not be promoted, whatever happens.
     pub barred: BTreeSet<String>,
 }
@@ -30,11 +32,21 @@ pub struct Notes {
 impl Notes {
     /// Nothing yet.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, events: Vec::new(), reasons: Vec::new(), injected: None, barred: BTreeSet::new() }
+        Self { clock, events: Vec::new(), reasons: Vec::new(), injected: None, done: Duration::ZERO, barred: BTreeSet::new() }
     }
 
     /// Something that happens now.
     pub fn tell(&mut self, text: impl Into<String>) {
+        self.done = self.clock.now();
+        self.saw(text);
+    }
+
+    /// What the cluster lacks while it is waited for; nothing is done to it.
+    pub fn lack(&mut self, missing: &[String]) {
+        self.saw(format!("not whole yet: {}", missing.join("; ")));
+    }
+
+    fn saw(&mut self, text: impl Into<String>) {
         let at_ms = whole_millis(self.clock.now());
         self.events.push(Event { at_ms, source: "drill".into(), text: text.into() });
     }
@@ -47,7 +59,7 @@ impl Notes {
 
     /// When the last thing was done to the cluster: clients have to write after it.
     pub fn last(&self) -> Duration {
-        Duration::from_millis(self.events.last().map_or(0, |event| event.at_ms))
+        self.done
     }
 }
 

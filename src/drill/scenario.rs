@@ -167,6 +167,8 @@ pub enum Act {
     GrowAndShrink,
     /// The Docker daemon of a host is killed; its containers end with it, and it is started anew.
     KillDockerd(Place),
+    /// Until the cluster is whole again, as before the first act.
+    UntilWhole,
     /// Until every client has written again.
     UntilServed,
     /// So long.
@@ -223,6 +225,7 @@ impl Act {
             | Self::Wait(time) => *time,
             Self::KillUp | Self::MoveShards | Self::GrowAndShrink => COMMANDS,
             Self::UntilServed => SERVED,
+            Self::UntilWhole => WHOLE,
             Self::PowerOn => BOOT,
             _ => Duration::ZERO,
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Act::{
     Cut, Disturb, FillDisk, Freeze, GrowAndShrink, Isolate, Kill, KillBackend, KillDockerd, KillPatroni, KillPostmaster,
     KillUp, Lag, MoveShards, PowerOff, PowerOffWithEtcdLeader, PowerOn, ShardSwitchover, Stop, Switchover, UntilServed,
-    UsualDisks, Wait,
+    UntilWhole, UsualDisks, Wait,
 };
 use super::{Act, Arrange, Direction, Peer, Place, Scenario, Weather, Who};
 use crate::topology::Event;
@@ -153,12 +153,12 @@ pub const ALL: &[Scenario] = &[
     ),
     scenario(
         "sequential-loss",
-        "the leader's host is lost and comes back, then the host of the new leader",
+        "the leader's host is lost and comes back; once all is whole, the host of the new leader",
         &[
             PowerOff(Place::OfLeader),
             UntilServed,
             PowerOn,
-            Wait(secs(25)),
+            UntilWhole,
             PowerOff(Place::OfLeader),
             UntilServed,
             Wait(secs(5)),

@@ -110,7 +110,7 @@ impl Act {
             | Self::Freeze(who, _)
             | Self::Cut(who, ..)
             | Self::Lag(who, _) => who.needs(),
-            Self::Isolate(..) | Self::Switchover | Self::UntilServed | Self::Wait(_) => &[],
+            Self::Isolate(..) | Self::Switchover | Self::UntilServed | Self::UntilWhole | Self::Wait(_) => &[],
         }
     }
 }
