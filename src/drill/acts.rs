@@ -9,7 +9,7 @@ use super::fault::network::{self, Cut};
 use super::fault::process;
 use super::notes::Notes;
 use super::operator::{self, Changed};
-use super::scenario::{Act, Direction, Peer, Place, Scenario, Weather, Who};
+use super::scenario::{Act, Direction, Peer, Place, Scenario, Time, Weather, Who};
 use super::workload::Workload;
 use super::{DrillError, fault, target};
 use crate::lab::{self, LabName};
@@ -36,18 +36,20 @@ impl Director<'_> {
 
     /// Does one thing.
     async fn act(&mut self, act: Act, lab: Option<&LabName>, workload: &Workload, notes: &mut Notes) -> Result<(), DrillError> {
+        let timings = &self.topology.failover;
+        let lasts = |time: Time| time.with(timings);
         match act {
             Act::Kill(who) => self.kill(who, "SIGKILL", notes).await,
             Act::Stop(who) => self.kill(who, "SIGTERM", notes).await,
             Act::KillPatroni(who) => self.kill_patroni(who, notes).await,
             Act::KillPostmaster(who) => self.kill_inside(who, process::POSTMASTER, "the postmaster", notes).await,
             Act::KillBackend(who) => self.kill_inside(who, process::BACKEND, "a server process", notes).await,
-            Act::Freeze(who, time) => self.freeze(who, time, notes).await,
-            Act::Isolate(place, direction, time) => self.isolate(place, direction, time, notes).await,
-            Act::Cut(who, peer, time) => self.cut(who, peer, time, notes).await,
-            Act::Lag(who, time) => self.lag(who, time, notes).await,
-            Act::Disturb(place, weather, time) => self.disturb(place, weather, time, notes).await,
-            Act::FillDisk(who, time) => self.fill_disk(who, time, notes).await,
+            Act::Freeze(who, time) => self.freeze(who, lasts(time), notes).await,
+            Act::Isolate(place, direction, time) => self.isolate(place, direction, lasts(time), notes).await,
+            Act::Cut(who, peer, time) => self.cut(who, peer, lasts(time), notes).await,
+            Act::Lag(who, time) => self.lag(who, lasts(time), notes).await,
+            Act::Disturb(place, weather, time) => self.disturb(place, weather, lasts(time), notes).await,
+            Act::FillDisk(who, time) => self.fill_disk(who, lasts(time), notes).await,
             Act::UsualDisks => self.usual_disks(notes).await,
             Act::PowerOff(place) => self.power_off(place, lab, notes).await,
             Act::PowerOffWithEtcdLeader(place) => self.power_off_with_etcd_leader(place, lab, notes).await,
@@ -61,7 +63,7 @@ impl Director<'_> {
             Act::UntilWhole => self.wants_whole_again(notes).await.map(drop),
             Act::UntilServed => self.wants_service(workload, notes.clock.now(), notes).await,
             Act::Wait(time) => {
-                tokio::time::sleep(time).await;
+                tokio::time::sleep(lasts(time)).await;
                 Ok(())
             }
         }

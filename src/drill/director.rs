@@ -224,7 +224,7 @@ impl Director<'_> {
             seed: self.seed.wrapping_add(u64::from(number)),
             folder,
             timeouts: if scenario.is_planned() { PATIENT } else { Timeouts::default() },
-            run_time: BEGIN + CALM + scenario.lasts() + SERVED * 2 + WHOLE + AFTER,
+            run_time: BEGIN + CALM + scenario.lasts(&self.topology.failover) + SERVED * 2 + WHOLE + AFTER,
         };
         cast::prepare(self.world(), casting, &leader).await
     }

@@ -12,6 +12,7 @@ pub use need::Need;
 
 use super::operator::PATIENCE;
 use crate::topology::Event;
+use crate::topology::model::Timings;
 
 /// For all commands of an operator in one act: three at most.
 const COMMANDS: Duration = PATIENCE.saturating_mul(3);
@@ -121,6 +122,27 @@ pub enum Weather {
     Lossy(u8),
 }
 
+/// How long something lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time {
+    /// So long.
+    Of(Duration),
+    /// A little longer than a leader's key lives without being renewed.
+    BeyondTtl,
+}
+
+impl Time {
+    /// In a cluster with these timings.
+    pub fn with(self, timings: &Timings) -> Duration {
+        /// More than etcd takes to look for expired leases, and a hand's breadth.
+        const BEYOND: Duration = Duration::from_secs(2);
+        match self {
+            Self::Of(time) => time,
+            Self::BeyondTtl => timings.ttl + BEYOND,
+        }
+    }
+}
+
 /// One thing that is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
@@ -135,7 +157,7 @@ pub enum Act {
     /// An orderly stop of a container.
     Stop(Who),
     /// All processes of a container stand still for so long, then go on.
-    Freeze(Who, Duration),
+    Freeze(Who, Time),
     /// A host loses its power. Only in a lab.
     PowerOff(Place),
     /// The same, right after etcd's leadership was brought to that host: its guard would soon take it away again. Only in a lab.
@@ -143,15 +165,15 @@ pub enum Act {
     /// All hosts without power get it back. Only in a lab.
     PowerOn,
     /// A host is cut off from all others for so long. SSH stays.
-    Isolate(Place, Direction, Duration),
+    Isolate(Place, Direction, Time),
     /// One member does not reach others for so long.
-    Cut(Who, Peer, Duration),
+    Cut(Who, Peer, Time),
     /// Standbys get nothing more from their leader for so long, and are well otherwise: they lag.
-    Lag(Who, Duration),
+    Lag(Who, Time),
     /// A host sends its packets late, or loses some, for so long.
-    Disturb(Place, Weather, Duration),
+    Disturb(Place, Weather, Time),
     /// The disk of a member is full for so long. Only after [`Arrange::LeaderOnSmallDisk`].
-    FillDisk(Who, Duration),
+    FillDisk(Who, Time),
     /// Members on small disks get their own back.
     UsualDisks,
     /// A planned change of the coordinators' leader.
@@ -172,7 +194,7 @@ pub enum Act {
     /// Until every client has written again.
     UntilServed,
     /// So long.
-    Wait(Duration),
+    Wait(Time),
 }
 
 impl Scenario {
@@ -203,8 +225,8 @@ impl Scenario {
     }
 
     /// How long its acts take at most, as far as time or somebody's patience bounds them.
-    pub fn lasts(&self) -> Duration {
-        self.acts.iter().map(Act::lasts).sum()
+    pub fn lasts(&self, timings: &Timings) -> Duration {
+        self.acts.iter().map(|act| act.lasts(timings)).sum()
     }
 }
 
@@ -214,7 +236,7 @@ impl Act {
     }
 
     /// How long it takes at most.
-    fn lasts(&self) -> Duration {
+    fn lasts(&self, timings: &Timings) -> Duration {
         match self {
             Self::Freeze(_, time)
             | Self::Isolate(_, _, time)
@@ -222,7 +244,7 @@ impl Act {
             | Self::Lag(_, time)
             | Self::Disturb(_, _, time)
             | Self::FillDisk(_, time)
-            | Self::Wait(time) => *time,
+            | Self::Wait(time) => time.with(timings),
             Self::KillUp | Self::MoveShards | Self::GrowAndShrink => COMMANDS,
             Self::UntilServed => SERVED,
             Self::UntilWhole => WHOLE,
@@ -242,6 +264,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::topology::example;
 
     #[test]
     fn names_are_unique_and_fit_the_command_line() {
@@ -271,10 +294,12 @@ mod tests {
 
     #[test]
     fn a_run_is_as_long_as_the_patience_of_its_acts() {
-        let lasts = |name| find(name).expect("a scenario").lasts();
+        let timings = example("three-hosts").failover;
+        let lasts = |name| find(name).expect("a scenario").lasts(&timings);
         assert_eq!(lasts("up-killed"), PATIENCE * 3);
         assert_eq!(lasts("failover-of-failover"), SERVED);
         assert_eq!(lasts("container-kill"), Duration::ZERO);
+        assert_eq!(lasts("freeze"), (timings.ttl + Duration::from_secs(2)) * 2);
     }
 
     #[test]

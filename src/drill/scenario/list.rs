@@ -7,12 +7,16 @@ use super::Act::{
     KillUp, Lag, MoveShards, PowerOff, PowerOffWithEtcdLeader, PowerOn, ShardSwitchover, Stop, Switchover, UntilServed,
     UntilWhole, UsualDisks, Wait,
 };
-use super::{Act, Arrange, Direction, Peer, Place, Scenario, Weather, Who};
+use super::Time::BeyondTtl;
+use super::{Act, Arrange, Direction, Peer, Place, Scenario, Time, Weather, Who};
 use crate::topology::Event;
 
-const fn secs(count: u64) -> Duration {
-    Duration::from_secs(count)
+const fn secs(count: u64) -> Time {
+    Time::Of(Duration::from_secs(count))
 }
+
+/// How long a host stays without power once clients are served: what they have of it is over.
+const DARK: Time = secs(2);
 
 const fn scenario(name: &'static str, about: &'static str, acts: &'static [Act]) -> Scenario {
     Scenario { name, about, event: None, arrange: &[], acts, steady: false, ci: false }
@@ -42,7 +46,7 @@ pub const ALL: &[Scenario] = &[
     scenario(
         "host-loss",
         "the host with the leader and the VIP loses its power, and comes back",
-        &[PowerOff(Place::OfLeader), UntilServed, Wait(secs(5)), PowerOn],
+        &[PowerOff(Place::OfLeader), UntilServed, Wait(DARK), PowerOn],
     )
     .event(Event::HostLoss)
     .after(&[Arrange::LeaderWithVip, Arrange::EtcdLedElsewhere])
@@ -50,14 +54,14 @@ pub const ALL: &[Scenario] = &[
     scenario(
         "host-loss-etcd",
         "the same, and etcd is led from that host too",
-        &[PowerOffWithEtcdLeader(Place::OfLeader), UntilServed, Wait(secs(5)), PowerOn],
+        &[PowerOffWithEtcdLeader(Place::OfLeader), UntilServed, Wait(DARK), PowerOn],
     )
     .event(Event::HostLossWithEtcdLeader)
     .after(&[Arrange::LeaderWithVip]),
     scenario(
         "vip-holder-loss",
         "the host with the VIP loses its power, the leader is elsewhere",
-        &[PowerOff(Place::OfVip), UntilServed, Wait(secs(5)), PowerOn],
+        &[PowerOff(Place::OfVip), UntilServed, Wait(DARK), PowerOn],
     )
     .event(Event::Vip)
     .after(&[Arrange::NoLeaderWithVip]),
@@ -65,29 +69,29 @@ pub const ALL: &[Scenario] = &[
     scenario("pgbouncer-kill", "PgBouncer beside the VIP is killed", &[Kill(Who::Pgbouncer)]).event(Event::Vip),
     scenario(
         "isolation",
-        "the leader's host is cut off from everybody for 25 s, longer than the ttl",
-        &[Isolate(Place::OfLeader, Direction::Both, secs(25)), Wait(secs(25))],
+        "the leader's host is cut off from everybody for longer than the ttl",
+        &[Isolate(Place::OfLeader, Direction::Both, BeyondTtl), Wait(BeyondTtl)],
     )
     .event(Event::Isolation)
     .after(&[Arrange::LeaderWithVip, Arrange::EtcdLedElsewhere]),
     // Without a promise: its leaders are heard renewing their leases for as long as they try, up to two of Patroni's retry timeouts.
     scenario(
         "isolation-inbound",
-        "the leader's host hears nobody for 25 s; the VIP is elsewhere",
-        &[Isolate(Place::OfLeader, Direction::Inbound, secs(25)), Wait(secs(25))],
+        "the leader's host hears nobody for longer than the ttl; the VIP is elsewhere",
+        &[Isolate(Place::OfLeader, Direction::Inbound, BeyondTtl), Wait(BeyondTtl)],
     )
     .after(&[Arrange::LeaderWithoutVip, Arrange::EtcdLedElsewhere]),
     scenario(
         "isolation-outbound",
-        "nobody hears the leader's host for 25 s; the VIP is elsewhere",
-        &[Isolate(Place::OfLeader, Direction::Outbound, secs(25)), Wait(secs(25))],
+        "nobody hears the leader's host for longer than the ttl; the VIP is elsewhere",
+        &[Isolate(Place::OfLeader, Direction::Outbound, BeyondTtl), Wait(BeyondTtl)],
     )
     .event(Event::Isolation)
     .after(&[Arrange::LeaderWithoutVip, Arrange::EtcdLedElsewhere]),
     scenario(
         "freeze",
-        "the leader's container stands still for 30 s, longer than the ttl, and thaws",
-        &[Freeze(Who::Leader, secs(30)), Wait(secs(30))],
+        "the leader's container stands still for longer than the ttl, and thaws",
+        &[Freeze(Who::Leader, BeyondTtl), Wait(BeyondTtl)],
     )
     .event(Event::Isolation),
     scenario(
@@ -95,7 +99,7 @@ pub const ALL: &[Scenario] = &[
         "the leader and its synchronous standby do not reach each other for 20 s",
         &[Cut(Who::Leader, Peer::SyncStandby, secs(20)), Wait(secs(20))],
     ),
-    scenario("cut-etcd", "the leader does not reach etcd for 25 s", &[Cut(Who::Leader, Peer::Etcd, secs(25)), Wait(secs(25))])
+    scenario("cut-etcd", "the leader does not reach etcd for longer than the ttl", &[Cut(Who::Leader, Peer::Etcd, BeyondTtl), Wait(BeyondTtl)])
         .event(Event::Isolation),
     scenario("etcd-leader-kill", "the member that leads etcd is killed", &[Kill(Who::EtcdLeader), Wait(secs(5))]),
     scenario(
@@ -161,14 +165,14 @@ pub const ALL: &[Scenario] = &[
             UntilWhole,
             PowerOff(Place::OfLeader),
             UntilServed,
-            Wait(secs(5)),
+            Wait(DARK),
             PowerOn,
         ],
     ),
     scenario(
         "swarm-manager-loss",
         "the host with the leading Swarm manager loses its power, and comes back",
-        &[PowerOff(Place::OfSwarmLeader), UntilServed, Wait(secs(5)), PowerOn],
+        &[PowerOff(Place::OfSwarmLeader), UntilServed, Wait(DARK), PowerOn],
     ),
     scenario(
         "up-killed",

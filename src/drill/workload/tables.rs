@@ -33,9 +33,15 @@ pub fn create(clients: &[ClientSpec], accounts: &[i32], citus: bool) -> Vec<Stri
     let mut keys: Vec<i32> = clients.iter().filter(|c| c.task == Task::List).map(|c| c.key).collect();
     keys.sort_unstable();
     keys.dedup();
-    statements.extend(keys.into_iter().map(|key| format!("insert into drill_list (key) values ({key})")));
-    let open = |id| format!("insert into drill_account (id, balance) values ({id}, {OPENING_BALANCE})");
-    statements.extend(accounts.iter().map(open));
+    // One round trip for all rows of a table.
+    let insert = |into: &str, rows: Vec<String>| format!("insert into {into} values {}", rows.join(", "));
+    if !keys.is_empty() {
+        statements.push(insert("drill_list (key)", keys.iter().map(|key| format!("({key})")).collect()));
+    }
+    if !accounts.is_empty() {
+        let opened = accounts.iter().map(|id| format!("({id}, {OPENING_BALANCE})"));
+        statements.push(insert("drill_account (id, balance)", opened.collect()));
+    }
     statements
 }
 
@@ -65,3 +71,22 @@ pub const READ_BANK_TOTAL: &str = "select coalesce(sum(balance), 0)::bigint as t
 
 /// Both sides of all transfers: `op`, `account`, `amount`.
 pub const READ_BANK_ENTRIES: &str = "select op, account, amount from drill_entry order by op, account";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_filled_at_once() {
+        let list = |key| ClientSpec { key, group: String::new(), task: Task::List };
+        let filled = |clients: &[ClientSpec], accounts: &[i32]| -> Vec<String> {
+            create(clients, accounts, true).into_iter().filter(|statement| statement.starts_with("insert")).collect()
+        };
+        let expected = [
+            "insert into drill_list (key) values (3), (7)",
+            "insert into drill_account (id, balance) values (1, 1000), (2, 1000)",
+        ];
+        assert_eq!(filled(&[list(7), list(3), list(7)], &[1, 2]), expected);
+        assert!(filled(&[], &[]).is_empty());
+    }
+}
