@@ -26,7 +26,7 @@ pub enum Command {
     Run(RunArgs),
     /// Show the report of an earlier drill.
     Report(ReportArgs),
-    /// Remove whatever an interrupted drill left on the hosts.
+    /// Remove whatever an interrupted drill left on the hosts, and switch a lab's dark ones on.
     Heal,
 }
 
@@ -92,8 +92,11 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
             show(context, &report, args.html.as_ref())
         }
         Command::Heal => {
-            let session = Session::open(context).await?;
-            context.ui.result(&Healed { schema_version: 1, hosts: fault::heal_all(session.world()).await })?;
+            let mut session = Session::open(context).await?;
+            let lit = fault::power::restore(&context.ui, &session.topology, &mut session.fleet).await?;
+            let mut hosts: Vec<_> = lit.into_iter().map(|host| (host, vec!["power".to_owned()])).collect();
+            hosts.extend(fault::heal_all(session.world()).await);
+            context.ui.result(&Healed { schema_version: 1, hosts })?;
             Ok(Exit::Ok)
         }
     }
@@ -198,6 +201,7 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
         ui: &context.ui,
         interrupt: &context.interrupt,
         consent: &consent,
+        clocks: Vec::new(),
         lock: None,
     };
     director.lock().await?;

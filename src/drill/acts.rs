@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::director::Director;
 use super::fault::disk::{self, Disk};
 use super::fault::network::{self, Cut};
-use super::fault::process;
+use super::fault::{power, process};
 use super::notes::Notes;
 use super::operator::{self, Changed};
 use super::scenario::{Act, Direction, Peer, Place, Scenario, Time, Weather, Who};
@@ -146,15 +146,15 @@ impl Director<'_> {
         Ok(())
     }
 
-    async fn power_off(&self, place: Place, lab: Option<&LabName>, notes: &mut Notes) -> Result<(), DrillError> {
+    async fn power_off(&mut self, place: Place, lab: Option<&LabName>, notes: &mut Notes) -> Result<(), DrillError> {
         let name = self.place(place).await?;
         notes.harm(format!("{name} loses its power"));
-        lab::kill(lab.ok_or_else(no_switch)?, name.as_str()).await?;
+        self.clocks.push(power::off(lab.ok_or_else(no_switch)?, &name, self.consent).await?);
         Ok(())
     }
 
     async fn power_off_with_etcd_leader(
-        &self,
+        &mut self,
         place: Place,
         lab: Option<&LabName>,
         notes: &mut Notes,
@@ -165,7 +165,7 @@ impl Director<'_> {
         let member = member.ok_or_else(|| DrillError::NoTarget { what: format!("etcd member on {name}") })?.name.to_string();
         self.lead_etcd(&member).await?;
         notes.harm(format!("{name} loses its power, and with it {member}, which leads etcd"));
-        lab::kill(lab, name.as_str()).await?;
+        self.clocks.push(power::off(lab, &name, self.consent).await?);
         Ok(())
     }
 
@@ -186,8 +186,15 @@ impl Director<'_> {
 
     async fn power_on(&mut self, lab: Option<&LabName>, notes: &mut Notes) -> Result<(), DrillError> {
         notes.tell("power is back");
-        lab::start(self.ui, lab.ok_or_else(no_switch)?, &[]).await?;
+        self.lights(lab.ok_or_else(no_switch)?).await?;
         self.fleet.revive(self.topology).await;
+        Ok(())
+    }
+
+    /// Gives all hosts their power back, and only then takes the clocks away that would.
+    pub(super) async fn lights(&mut self, lab: &LabName) -> Result<(), DrillError> {
+        lab::start(self.ui, lab, &[]).await?;
+        self.clocks.drain(..).for_each(power::Clock::disarm);
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use crate::consent::Consent;
 use crate::context::Interrupt;
 use crate::engine::Lock;
 use crate::error::{Exit, Failure};
-use crate::lab::{self, LabName};
+use crate::lab::LabName;
 use crate::observe::{Observed, Scope, observe};
 use crate::output::Ui;
 use crate::plan::condition::missing;
@@ -71,6 +71,8 @@ pub struct Director<'a> {
     pub interrupt: &'a Interrupt,
     /// The operator's word that things may be broken.
     pub consent: &'a Consent,
+    /// What gives hosts their power back if this program dies.
+    pub clocks: Vec<fault::power::Clock>,
     /// Against other operators; `None` while the drill plays one.
     pub lock: Option<Lock>,
 }
@@ -127,7 +129,7 @@ impl Director<'_> {
             self.fleet.revive(self.topology).await;
             fault::heal_all(self.world()).await;
             if let Some(lab) = &lab {
-                lab::start(self.ui, lab, &[]).await?;
+                self.lights(lab).await?;
             }
         }
         rehearsed

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use bollard::Docker;
-use bollard::models::ContainerSummary;
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, EndpointSettings};
 use bollard::query_parameters::{KillContainerOptions, ListContainersOptionsBuilder, RemoveVolumeOptions};
 use futures_util::future::try_join_all;
 
@@ -29,17 +29,20 @@ pub async fn kill(name: &LabName, host: &str) -> Result<bool, LabError> {
     Ok(true)
 }
 
-/// The lab that a host of this name and address belongs to; `None` when it is no lab host of this machine, or is off.
+/// The lab that a host of this name and address belongs to, on or off; `None` when it is no lab host of this machine.
 pub async fn of_host(host: &str, address: Ipv4Addr) -> Result<Option<LabName>, LabError> {
     let docker = local::connect().await?;
     let filters = HashMap::from([("label", vec![LABEL.to_owned(), format!("{HOST_LABEL}={host}")])]);
-    let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
     let found = docker.list_containers(Some(options)).await.map_err(failed("list the lab's containers".to_owned()))?;
     let there = |container: &ContainerSummary| {
         let networks = container.network_settings.as_ref().and_then(|s| s.networks.as_ref());
-        networks.into_iter().flatten().any(|(_, network)| network.ip_address.as_deref() == Some(&address.to_string()))
+        // What is off has no address, only the one that it will have.
+        let fixed = |network: &EndpointSettings| network.ipam_config.as_ref().and_then(|ipam| ipam.ipv4_address.clone());
+        networks.into_iter().flatten().any(|(_, network)| fixed(network).as_deref() == Some(&address.to_string()))
     };
-    let name = found.into_iter().find(there).and_then(|container| container.labels?.remove(LABEL));
+    let on = |container: &ContainerSummary| container.state == Some(ContainerSummaryStateEnum::RUNNING);
+    let name = found.into_iter().filter(there).max_by_key(on).and_then(|container| container.labels?.remove(LABEL));
     Ok(name.and_then(|name| name.parse().ok()))
 }
 

@@ -1,10 +1,12 @@
 //! Breaking things. Whatever does not heal by itself has its healing armed on the target host before the fault is there: a
 //! background process with a clock, and a script that `drill heal` finds. The operator's machine may die at any moment.
 //!
-//! [`process`] kills and freezes, [`network`] cuts and disturbs, [`disk`] fills.
+//! [`process`] kills and freezes, [`network`] cuts and disturbs, [`disk`] fills, [`power`] switches off; the last one is armed on this
+//! machine, as the host that it hits has no clock any more.
 
 pub mod disk;
 pub mod network;
+pub mod power;
 pub mod process;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
