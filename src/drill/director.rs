@@ -161,8 +161,10 @@ impl Director<'_> {
                 }
                 proved => proved?,
             };
-        notes.events.extend(journal::collect(self.world(), epoch).await);
+        let told = journal::collect(self.world(), epoch).await;
+        notes.events.extend(told.events);
         notes.reasons.extend(notes::wrongly_promoted(&notes.events, &notes.barred));
+        notes.reasons.extend(notes::unread(&told.unread, &notes.barred));
         let promise = self.promises(scenario);
         let outages = outages(&history, injected);
         let turned_away: u64 = outages.clients.iter().map(|c| c.failed + c.unknown).sum();

@@ -2,6 +2,7 @@
 //!
 //! Times are the hosts' clocks, turned into the workload's by this machine's: as exact as the clocks agree, which `health` checks.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::container::LogOutput;
@@ -10,10 +11,11 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 
 use super::report::Event;
+use crate::error::one_line;
 use crate::steps::World;
 
 /// A log that does not end is cut.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Words of Patroni that tell of a change (patroni/ha.py). All else is its regular report.
 const PATRONI: [&str; 10] = [
     "promoted self to leader",
@@ -49,32 +51,58 @@ impl Epoch {
     }
 }
 
-/// Everything worth telling since the epoch, of all members and guards that can be asked.
-pub async fn collect(world: World<'_>, epoch: Epoch) -> Vec<Event> {
-    let names: Vec<String> = world.topology.services().into_keys().collect();
-    let told = names.iter().filter(|n| ["coordinator-", "worker-", "guard-"].iter().any(|p| n.starts_with(p)));
-    join_all(told.map(|name| of(world, name, epoch))).await.into_iter().flatten().collect()
+/// What was said.
+#[derive(Debug, Default)]
+pub struct Journal {
+    /// Everything worth telling.
+    pub events: Vec<Event>,
+    /// Services whose log could not be read to its end, and why.
+    pub unread: BTreeMap<String, String>,
 }
 
-async fn of(world: World<'_>, name: &str, epoch: Epoch) -> Vec<Event> {
-    let Ok(container) = world.fleet.latest(world.topology, name).await else { return Vec::new() };
-    let since = i32::try_from(epoch.0.as_secs()).unwrap_or_default();
-    let options = LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true).since(since).build();
-    let mut log = container.docker.logs(&container.id, Some(options));
+/// Everything worth telling since the epoch, of all members and guards.
+pub async fn collect(world: World<'_>, epoch: Epoch) -> Journal {
+    let names: Vec<String> = world.topology.services().into_keys().collect();
+    let told = names.iter().filter(|n| ["coordinator-", "worker-", "guard-"].iter().any(|p| n.starts_with(p)));
+    let mut journal = Journal::default();
+    for (name, (text, ended)) in join_all(told.map(|name| async move { (name, log(world, name, epoch).await) })).await {
+        let mut events: Vec<Event> = text.lines().filter_map(|line| event(name, line, epoch)).collect();
+        // What is said in every round is told once.
+        events.dedup_by(|again, before| again.text == before.text);
+        journal.events.extend(events);
+        journal.unread.extend(ended.err().map(|why| (name.clone(), why)));
+    }
+    journal
+}
+
+/// A service's log since the epoch, of all its containers that are still there: one that died has said what matters most. With the
+/// reason why there may be more.
+async fn log(world: World<'_>, name: &str, epoch: Epoch) -> (String, Result<(), String>) {
     let mut text = String::new();
     let read = async {
-        while let Some(Ok(part)) = log.next().await {
-            if let LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message } = part {
-                text.push_str(&String::from_utf8_lossy(&message));
+        let containers = world.fleet.every(world.topology, name).await.map_err(|error| one_line(&error))?;
+        if containers.is_empty() {
+            return Err("it has no container".to_owned());
+        }
+        let since = i32::try_from(epoch.0.as_secs()).unwrap_or_default();
+        for container in containers {
+            let options = LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true).since(since).build();
+            let mut log = container.docker.logs(&container.id, Some(options));
+            while let Some(part) = log.next().await {
+                let part = part.map_err(|error| error.to_string())?;
+                if let LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message } = part {
+                    text.push_str(&String::from_utf8_lossy(&message));
+                }
             }
         }
+        Ok(())
+    };
+    let ended = match tokio::time::timeout(PATIENCE, read).await {
+        Ok(ended) => ended,
+        Err(_) => Err(format!("it did not end within {} s", PATIENCE.as_secs())),
     };
     // What was read until then is told.
-    let _ = tokio::time::timeout(PATIENCE, read).await;
-    let mut events: Vec<Event> = text.lines().filter_map(|line| event(name, line, epoch)).collect();
-    // What is said in every round is told once.
-    events.dedup_by(|again, before| again.text == before.text);
-    events
+    (text, ended)
 }
 
 fn event(name: &str, line: &str, epoch: Epoch) -> Option<Event> {

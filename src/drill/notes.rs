@@ -1,6 +1,6 @@
 //! What is noted during a run, and what follows from it. Told by [`super::director`] and the acts it plays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::outage::Outages;
@@ -71,6 +71,12 @@ pub fn wrongly_promoted(events: &[Event], barred: &BTreeSet<String>) -> Vec<Stri
     wrong.into_iter().map(|member| format!("{member} was promoted, and must not be in this scenario")).collect()
 }
 
+/// Reasons for every member that was barred from a promotion, and whose log does not tell whether it was promoted.
+pub fn unread(unread: &BTreeMap<String, String>, barred: &BTreeSet<String>) -> Vec<String> {
+    let silent = unread.iter().filter(|(member, _)| barred.contains(*member));
+    silent.map(|(member, why)| format!("{member} must not be promoted, and its log was not read: {why}")).collect()
+}
+
 /// Where the time of the client that was served last went, from what guards and Patroni said. It waited for the leaders of its own
 /// group and of the coordinators, or of all groups when it moves money between them; the last of these promotions is what it waited
 /// for last.
@@ -132,6 +138,15 @@ mod tests {
         let reasons = wrongly_promoted(&events, &barred);
         assert_eq!(reasons, ["coordinator-3 was promoted, and must not be in this scenario"]);
         assert!(wrongly_promoted(&events, &BTreeSet::new()).is_empty());
+    }
+
+    #[test]
+    fn what_was_not_read_does_not_pass() {
+        let unread_logs = ["coordinator-2", "guard-1"].map(|name| (name.to_owned(), "gone".to_owned())).into();
+        let barred = BTreeSet::from(["coordinator-2".to_owned(), "coordinator-3".to_owned()]);
+        let reasons = unread(&unread_logs, &barred);
+        assert_eq!(reasons, ["coordinator-2 must not be promoted, and its log was not read: gone"]);
+        assert!(unread(&unread_logs, &BTreeSet::new()).is_empty());
     }
 
     const PROMOTED: &str = "promoted self to leader by acquiring session lock";

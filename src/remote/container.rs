@@ -43,9 +43,30 @@ pub async fn find(
     service: &str,
     which: Which,
 ) -> Result<Option<Container>, Error> {
+    Ok(list(docker, host, cluster, service, which).await?.pop())
+}
+
+/// All containers of the service on this daemon, also those that ended, the oldest first.
+pub async fn every(
+    docker: &Docker,
+    host: &HostName,
+    cluster: &ClusterName,
+    service: &str,
+) -> Result<Vec<Container>, Error> {
+    list(docker, host, cluster, service, Which::Any).await
+}
+
+async fn list(
+    docker: &Docker,
+    host: &HostName,
+    cluster: &ClusterName,
+    service: &str,
+    which: Which,
+) -> Result<Vec<Container>, Error> {
     let filters = HashMap::from([("label", vec![format!("{SERVICE_LABEL}={cluster}_{service}")])]);
     let options = ListContainersOptionsBuilder::default().all(which == Which::Any).filters(&filters).build();
-    let found = docker.list_containers(Some(options)).await?;
-    let newest = found.into_iter().max_by_key(|c| c.created).and_then(|c| c.id);
-    Ok(newest.map(|id| Container { docker: docker.clone(), host: host.clone(), name: service.to_owned(), id }))
+    let mut found = docker.list_containers(Some(options)).await?;
+    found.sort_by_key(|container| container.created);
+    let container = |id| Container { docker: docker.clone(), host: host.clone(), name: service.to_owned(), id };
+    Ok(found.into_iter().filter_map(|found| found.id).map(container).collect())
 }

@@ -190,16 +190,28 @@ impl Fleet {
         self.container(topology, service, container::Which::Any).await
     }
 
-    async fn container(&self, topology: &Topology, service: &str, which: container::Which) -> Result<Container, FleetError> {
+    /// All containers of a service on its host, also those that ended, the oldest first.
+    pub async fn every(&self, topology: &Topology, service: &str) -> Result<Vec<Container>, FleetError> {
+        let link = self.link_of(topology, service)?;
+        let found = container::every(&link.docker, &link.host, &topology.name, service).await;
+        found.map_err(|source| FleetError::Docker { host: link.host.clone(), source })
+    }
+
+    /// The host that a service belongs to.
+    fn link_of(&self, topology: &Topology, service: &str) -> Result<&Link, FleetError> {
         let known = topology.services();
         let Some(host) = known.get(service) else {
             let known = known.into_keys().collect::<Vec<_>>().join(", ");
             return Err(FleetError::Unknown { service: service.to_owned(), known });
         };
-        let link = self.link(host)?;
-        let found = container::find(&link.docker, host, &topology.name, service, which).await;
-        let found = found.map_err(|source| FleetError::Docker { host: host.clone(), source })?;
-        found.ok_or_else(|| FleetError::NotRunning { service: service.to_owned(), host: host.clone() })
+        self.link(host)
+    }
+
+    async fn container(&self, topology: &Topology, service: &str, which: container::Which) -> Result<Container, FleetError> {
+        let link = self.link_of(topology, service)?;
+        let found = container::find(&link.docker, &link.host, &topology.name, service, which).await;
+        let found = found.map_err(|source| FleetError::Docker { host: link.host.clone(), source })?;
+        found.ok_or_else(|| FleetError::NotRunning { service: service.to_owned(), host: link.host.clone() })
     }
 
     /// A connection to an etcd member that has a quorum behind it.
