@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::budget::Budget;
 use super::cast::{self, Casting};
 use super::final_read::FinalRead;
+use super::finale::Finale;
 use super::history::History;
 use super::journal::{self, Epoch};
 use super::notes::{self, Notes};
@@ -84,6 +85,7 @@ struct Proof {
     took: Duration,
     history: History,
     read: FinalRead,
+    prepared: u64,
 }
 
 impl Director<'_> {
@@ -154,7 +156,7 @@ impl Director<'_> {
         if scenario.steady {
             notes.barred.extend(self.topology.groups.iter().flat_map(|g| &g.members).map(|m| m.name.to_string()));
         }
-        let Proof { injected, redundancy_restored, took, history, read } =
+        let Proof { injected, redundancy_restored, took, history, read, prepared } =
             match self.prove(scenario, lab, workload, accounts, &mut notes).await {
                 Err(error) if notes.injected.is_some() && error.exit() != Exit::Interrupted => {
                     return Err(DrillError::Unproved(Box::new(error)));
@@ -183,6 +185,7 @@ impl Director<'_> {
             redundancy_restored,
             outages,
             leaders: leaders(&history),
+            prepared,
             events: notes.events,
             reasons: notes.reasons,
             ..Run::default()
@@ -210,9 +213,13 @@ impl Director<'_> {
         let took = notes.clock.now();
         let history = workload.finish().await?;
         let observed = self.observe().await;
-        let read = finale::read(self.world(), &observed, accounts, homes.as_ref()).await?;
+        let Finale { read, prepared } = finale::read(self.world(), &observed, accounts, homes.as_ref()).await?;
+        for (leader, count) in &prepared {
+            notes.tell(format!("{count} prepared transactions are left on {leader}; Citus is asked to resolve them"));
+        }
         self.leftovers(&observed, notes).await?;
-        Ok(Proof { injected, redundancy_restored, took, history, read })
+        let prepared = prepared.values().sum();
+        Ok(Proof { injected, redundancy_restored, took, history, read, prepared })
     }
 
     /// The clients of a run, with their tables made anew.

@@ -51,6 +51,10 @@ pub struct ServerRead {
     pub rows: Vec<LogRow>,
     /// All lists by key, each in its order.
     pub lists: BTreeMap<i32, Vec<u64>>,
+    /// Balances of the bank's accounts.
+    pub accounts: BTreeMap<i32, i64>,
+    /// Sides of transfers, in any order, also those that appear twice.
+    pub entries: Vec<Entry>,
 }
 
 /// The bank, read through the coordinators' leader after prepared transactions were resolved.

@@ -32,17 +32,32 @@ pub async fn homes(world: World<'_>, coordinator: &str) -> Result<Homes, DrillEr
     Ok(placed.into_iter().map(|shard| (shard.id, shard.group)).collect())
 }
 
+/// What is there, and what was left to be resolved before.
+#[derive(Debug)]
+pub struct Finale {
+    /// For the checker.
+    pub read: FinalRead,
+    /// Leaders on which transactions were prepared when all clients had ended, and how many: a leader that was lost left them.
+    pub prepared: BTreeMap<String, u64>,
+}
+
 /// Resolves what two-phase commits left, and reads. With `homes` what each group had is put together again from where it is now.
 pub async fn read(
     world: World<'_>,
     observed: &Observed,
     accounts: usize,
     homes: Option<&Homes>,
-) -> Result<FinalRead, DrillError> {
+) -> Result<Finale, DrillError> {
     let states = observed.patroni.known().cloned().unwrap_or_default();
     let leader_of = |group: GroupId| states.get(&group).map(|s| s.leader.clone()).unwrap_or_default();
     let (container, coordinator) = connect(world, &leader_of(GroupId::COORDINATOR)).await?;
     let citus = world.topology.citus.is_some();
+    let mut prepared = BTreeMap::new();
+    for group in &world.topology.groups {
+        let leader = leader_of(group.id);
+        let count = left_over(world, &leader).await?;
+        prepared.extend((count > 0).then_some((leader, count)));
+    }
     if citus {
         settle(&container, &coordinator).await?;
     }
@@ -69,11 +84,10 @@ pub async fn read(
     let fewest = shards.map(|group| group.members.len() - 1).min().unwrap_or_default();
     let servers = parts.gathered(homes.map_or(usize::MAX, |_| fewest));
     let total = one::<i64>(&container, &coordinator, tables::READ_BANK_TOTAL).await?;
-    let entries = sql::rows(&container, &coordinator, tables::READ_BANK_ENTRIES, QUERY).await?;
-    let entry = |row: &tokio_postgres::Row| Entry { op: id(row.get(0)), account: row.get(1), amount: row.get(2) };
+    let entries = entries(&container, &coordinator, "drill_entry").await?;
     let opened_with = tables::OPENING_BALANCE * i64::try_from(accounts).unwrap_or_default();
-    let bank = BankRead { total, opened_with, entries: entries.iter().map(entry).collect() };
-    Ok(FinalRead { servers, bank: Some(bank) })
+    let bank = BankRead { total, opened_with, entries };
+    Ok(Finale { read: FinalRead { servers, bank: Some(bank) }, prepared })
 }
 
 /// Prepared transactions that a failure left over are resolved by Citus itself, from the records of the coordinator.
@@ -81,34 +95,56 @@ async fn settle(container: &Container, coordinator: &Client) -> Result<(), SqlEr
     sql::rows(container, coordinator, "select recover_prepared_transactions()", QUERY).await.map(drop)
 }
 
-/// A shard of the log or of the lists.
+/// What a table of the drill has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Log,
+    List,
+    Account,
+    Entry,
+}
+
+impl Kind {
+    const ALL: [(Self, &str); 4] =
+        [(Self::Log, "drill_log"), (Self::List, "drill_list"), (Self::Account, "drill_account"), (Self::Entry, "drill_entry")];
+
+    fn of(table: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, name)| *name == table).map(|(kind, _)| kind)
+    }
+}
+
+/// A shard of one of the drill's tables.
 struct Placed {
     id: i64,
     /// Where it is now.
     group: GroupId,
     /// Its table's name there.
     table: String,
-    /// Of the log, or of the lists.
-    log: bool,
+    kind: Kind,
 }
 
 async fn placements(container: &Container, coordinator: &Client) -> Result<Vec<Placed>, SqlError> {
-    let sql = "select shardid, groupid::int4, shard_name(logicalrelid, shardid), logicalrelid = 'drill_log'::regclass \
-         from pg_dist_shard join pg_dist_placement using (shardid) \
-         where logicalrelid in ('drill_log'::regclass, 'drill_list'::regclass)";
-    let placed = |row: &tokio_postgres::Row| Placed {
-        id: row.get(0),
-        group: GroupId(u32::try_from(row.get::<_, i32>(1)).unwrap_or_default()),
-        table: row.get(2),
-        log: row.get(3),
+    let tables: Vec<String> = Kind::ALL.iter().map(|(_, name)| format!("'{name}'::regclass")).collect();
+    let sql = format!(
+        "select shardid, groupid::int4, shard_name(logicalrelid, shardid), relname::text \
+         from pg_dist_shard join pg_dist_placement using (shardid) join pg_class on pg_class.oid = logicalrelid \
+         where logicalrelid in ({})",
+        tables.join(", ")
+    );
+    let placed = |row: &tokio_postgres::Row| {
+        Some(Placed {
+            id: row.get(0),
+            group: GroupId(u32::try_from(row.get::<_, i32>(1)).unwrap_or_default()),
+            table: row.get(2),
+            kind: Kind::of(row.get(3))?,
+        })
     };
-    Ok(sql::rows(container, coordinator, sql, QUERY).await?.iter().map(placed).collect())
+    Ok(sql::rows(container, coordinator, &sql, QUERY).await?.iter().filter_map(placed).collect())
 }
 
-/// The tables in which a group has its part of the log and of the lists, each with the group that it belongs to.
+/// The tables in which a group has its part of what was written, each with the group that it belongs to.
 struct Tables {
-    logs: Vec<(GroupId, String)>,
-    lists: Vec<(GroupId, String)>,
+    all: Vec<(Kind, GroupId, String)>,
     /// Rows that were copied bear the number of the transaction that copied them.
     copied: bool,
     group: GroupId,
@@ -117,42 +153,61 @@ struct Tables {
 impl Tables {
     fn whole() -> Self {
         let group = GroupId::COORDINATOR;
-        let only = |table: &str| vec![(group, table.to_owned())];
-        Self { logs: only("drill_log"), lists: only("drill_list"), copied: false, group }
+        Self { all: Kind::ALL.map(|(kind, name)| (kind, group, name.to_owned())).to_vec(), copied: false, group }
     }
 }
 
 fn tables_of(group: GroupId, placed: &[Placed], homes: Option<&Homes>) -> Tables {
-    let mut tables = Tables { logs: Vec::new(), lists: Vec::new(), copied: homes.is_some(), group };
-    for shard in placed.iter().filter(|shard| shard.group == group) {
-        let home = homes.and_then(|homes| homes.get(&shard.id)).copied().unwrap_or(group);
-        let list = if shard.log { &mut tables.logs } else { &mut tables.lists };
-        list.push((home, shard.table.clone()));
-    }
-    tables
+    let home = |shard: &Placed| homes.and_then(|homes| homes.get(&shard.id)).copied().unwrap_or(group);
+    let there = placed.iter().filter(|shard| shard.group == group);
+    let all = there.map(|shard| (shard.kind, home(shard), shard.table.clone())).collect();
+    Tables { all, copied: homes.is_some(), group }
+}
+
+/// What a server holds of what belongs to one group.
+#[derive(Debug, Default)]
+struct Part {
+    rows: Vec<LogRow>,
+    lists: BTreeMap<i32, Vec<u64>>,
+    accounts: BTreeMap<i32, i64>,
+    entries: Vec<Entry>,
 }
 
 /// What a server holds, by the group that it belongs to.
-type Held = BTreeMap<GroupId, (Vec<LogRow>, BTreeMap<i32, Vec<u64>>)>;
+type Held = BTreeMap<GroupId, Part>;
 
 async fn server(container: &Container, client: &Client, tables: &Tables) -> Result<Held, SqlError> {
     // Also a group without any shard was read.
-    let mut held = Held::from([(tables.group, Default::default())]);
-    for (home, table) in &tables.logs {
-        let rows = &mut held.entry(*home).or_default().0;
-        let found = sql::rows(container, client, &tables::read_log(table), QUERY).await?;
-        let position = |row: &tokio_postgres::Row| if tables.copied { 0 } else { row.get(1) };
-        rows.extend(found.iter().map(|row| LogRow { op: id(row.get(0)), position: position(row) }));
-    }
-    for (home, table) in &tables.lists {
-        let lists = &mut held.entry(*home).or_default().1;
-        for row in sql::rows(container, client, &tables::read_lists(table), QUERY).await? {
-            lists.insert(row.get(0), row.get::<_, Vec<i64>>(1).into_iter().map(id).collect());
+    let mut held = Held::from([(tables.group, Part::default())]);
+    for (kind, home, table) in &tables.all {
+        let part = held.entry(*home).or_default();
+        match kind {
+            Kind::Log => {
+                let found = sql::rows(container, client, &tables::read_log(table), QUERY).await?;
+                let position = |row: &tokio_postgres::Row| if tables.copied { 0 } else { row.get(1) };
+                part.rows.extend(found.iter().map(|row| LogRow { op: id(row.get(0)), position: position(row) }));
+            }
+            Kind::List => {
+                for row in sql::rows(container, client, &tables::read_lists(table), QUERY).await? {
+                    part.lists.insert(row.get(0), row.get::<_, Vec<i64>>(1).into_iter().map(id).collect());
+                }
+                // Keys that nobody wrote to have empty lists, which say nothing.
+                part.lists.retain(|_, items| !items.is_empty());
+            }
+            Kind::Account => {
+                let found = sql::rows(container, client, &tables::read_accounts(table), QUERY).await?;
+                part.accounts.extend(found.iter().map(|row| (row.get::<_, i32>(0), row.get::<_, i64>(1))));
+            }
+            Kind::Entry => part.entries.extend(entries(container, client, table).await?),
         }
-        // Keys that nobody wrote to have empty lists, which say nothing.
-        lists.retain(|_, items| !items.is_empty());
     }
     Ok(held)
+}
+
+/// Sides of transfers in a table or a shard.
+async fn entries(container: &Container, client: &Client, table: &str) -> Result<Vec<Entry>, SqlError> {
+    let found = sql::rows(container, client, &tables::read_entries(table), QUERY).await?;
+    Ok(found.iter().map(|row| Entry { op: id(row.get(0)), account: row.get(1), amount: row.get(2) }).collect())
 }
 
 /// Which replica of a group's data.
@@ -172,19 +227,23 @@ impl Parts {
 
     fn add(&mut self, held: Held, replica: Replica, server: &str) {
         let role = if replica == Replica::Leader { Role::Leader } else { Role::Standby };
-        for (home, (rows, lists)) in held {
+        for (home, part) in held {
             let empty = || ServerRead {
                 group: home.to_string(),
                 server: String::new(),
                 role,
                 rows: Vec::new(),
                 lists: BTreeMap::new(),
+                accounts: BTreeMap::new(),
+                entries: Vec::new(),
             };
             let read = self.0.entry((home, replica)).or_insert_with(empty);
             let comma = if read.server.is_empty() { "" } else { ", " };
             read.server += &format!("{comma}{server}");
-            read.rows.extend(rows);
-            read.lists.extend(lists);
+            read.rows.extend(part.rows);
+            read.lists.extend(part.lists);
+            read.accounts.extend(part.accounts);
+            read.entries.extend(part.entries);
         }
     }
 
@@ -213,9 +272,10 @@ async fn replayed(container: &Container, client: &Client, end: &str) -> Result<(
 }
 
 /// Transactions that are prepared and left over on a group's leader.
-pub async fn left_over(world: World<'_>, leader: &str) -> Result<i64, DrillError> {
+pub async fn left_over(world: World<'_>, leader: &str) -> Result<u64, DrillError> {
     let (container, client) = connect(world, leader).await?;
-    Ok(one(&container, &client, "select count(*) from pg_prepared_xacts").await?)
+    let count: i64 = one(&container, &client, "select count(*) from pg_prepared_xacts").await?;
+    Ok(count.unsigned_abs())
 }
 
 async fn one<T: for<'a> tokio_postgres::types::FromSql<'a>>(
@@ -239,8 +299,8 @@ mod tests {
     const ONE: GroupId = GroupId(1);
     const TWO: GroupId = GroupId(2);
 
-    fn placed(id: i64, group: GroupId, log: bool) -> Placed {
-        Placed { id, group, table: format!("t_{id}"), log }
+    fn placed(id: i64, group: GroupId, kind: Kind) -> Placed {
+        Placed { id, group, table: format!("t_{id}"), kind }
     }
 
     fn rows(ops: &[u64]) -> Vec<LogRow> {
@@ -249,20 +309,21 @@ mod tests {
 
     #[test]
     fn a_shard_belongs_to_the_group_that_it_began_in() {
-        let now = [placed(7, TWO, true), placed(8, TWO, true), placed(9, ONE, false)];
+        let now = [placed(7, TWO, Kind::Log), placed(8, TWO, Kind::Entry), placed(9, ONE, Kind::List)];
         let homes = Homes::from([(7, ONE), (8, TWO), (9, ONE)]);
         let there = tables_of(TWO, &now, Some(&homes));
-        assert_eq!(there.logs, [(ONE, "t_7".to_owned()), (TWO, "t_8".to_owned())]);
-        assert!(there.lists.is_empty() && there.copied);
+        assert_eq!(there.all, [(Kind::Log, ONE, "t_7".to_owned()), (Kind::Entry, TWO, "t_8".to_owned())]);
+        assert!(there.copied);
         let unmoved = tables_of(TWO, &now, None);
-        assert!(unmoved.logs.iter().all(|(home, _)| *home == TWO) && !unmoved.copied);
+        assert!(unmoved.all.iter().all(|(_, home, _)| *home == TWO) && !unmoved.copied);
     }
 
     #[test]
     fn what_a_group_had_is_put_together_from_where_it_is() {
         let held = |home: GroupId, ops: &[u64], list: &[u64]| {
             let lists = list.iter().map(|op| (i32::try_from(*op).expect("small"), vec![*op])).collect();
-            Held::from([(home, (rows(ops), lists))])
+            let entries = ops.iter().map(|op| Entry { op: *op, account: 1, amount: 5 }).collect();
+            Held::from([(home, Part { rows: rows(ops), lists, accounts: BTreeMap::new(), entries })])
         };
         let mut parts = Parts::new();
         parts.add(held(ONE, &[1], &[5]), Replica::Leader, "worker-1-1");
@@ -275,6 +336,7 @@ mod tests {
         let [leader, standby] = read.as_slice() else { panic!("{read:#?}") };
         assert_eq!((leader.role, leader.server.as_str()), (Role::Leader, "worker-1-1, worker-2-1"));
         assert_eq!(leader.rows, rows(&[1, 2, 2]), "a row that is there twice stays twice");
+        assert_eq!(leader.entries.iter().map(|entry| entry.op).collect::<Vec<_>>(), [1, 2, 2]);
         assert_eq!(leader.lists, BTreeMap::from([(5, vec![5]), (6, vec![6])]));
         assert_eq!((standby.role, standby.server.as_str()), (Role::Standby, "worker-1-2, worker-2-2"));
         assert_eq!(standby.rows, rows(&[1, 2]));

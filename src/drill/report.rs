@@ -103,6 +103,10 @@ pub struct Run {
     pub outages: Outages,
     /// Who acknowledged writes, by group.
     pub leaders: Vec<LeaderSpan>,
+    /// Prepared transactions that were there when the clients had ended, on all leaders, before Citus was asked to resolve them. What is left
+    /// after that is a reason to fail.
+    #[serde(default, rename = "prepared_before_recovery")]
+    pub prepared: u64,
     /// What happened, in order.
     pub events: Vec<Event>,
     /// Whether everything was proved that each run has to prove. The length of its outage is no part of that.

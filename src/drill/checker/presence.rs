@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
-use crate::drill::final_read::{BankRead, LogRow, ServerRead};
+use crate::drill::final_read::{BankRead, ServerRead};
 use crate::drill::history::{Action, History, Operation, Outcome};
 use crate::drill::verdict::{Counts, Finding, Rule};
 
@@ -95,12 +95,9 @@ impl Places {
 }
 
 /// Whether a standby holds what its leader holds, row by row.
-pub(super) fn same(group: &str, leader: &ServerRead, standby: &ServerRead) -> Option<Finding> {
-    let mut difference = BTreeSet::new();
-    let mut rows: BTreeMap<LogRow, i64> = BTreeMap::new();
-    leader.rows.iter().for_each(|row| *rows.entry(*row).or_default() += 1);
-    standby.rows.iter().for_each(|row| *rows.entry(*row).or_default() -= 1);
-    difference.extend(rows.iter().filter(|(_, count)| **count != 0).map(|(row, _)| row.op));
+pub(super) fn same(group: &str, leader: &ServerRead, standby: &ServerRead) -> Vec<Finding> {
+    let mut difference: BTreeSet<u64> = unlike(&leader.rows, &standby.rows).into_iter().map(|row| row.op).collect();
+    difference.extend(unlike(&leader.entries, &standby.entries).into_iter().map(|entry| entry.op));
     let keys: BTreeSet<i32> = leader.lists.keys().chain(standby.lists.keys()).copied().collect();
     for key in keys {
         let items = |server: &ServerRead| server.lists.get(&key).cloned().unwrap_or_default();
@@ -108,9 +105,27 @@ pub(super) fn same(group: &str, leader: &ServerRead, standby: &ServerRead) -> Op
         let common = ours.iter().zip(&theirs).take_while(|(a, b)| a == b).count();
         difference.extend(ours[common..].iter().chain(&theirs[common..]));
     }
-    let detail = || format!("{} does not hold what its leader {} holds", standby.server, leader.server);
-    let ops: Vec<u64> = difference.into_iter().collect();
-    (!ops.is_empty()).then(|| Finding::about(Rule::StandbyDiffers, group, detail(), ops))
+    let detail = format!("{} does not hold what its leader {} holds", standby.server, leader.server);
+    let ids: BTreeSet<i32> = leader.accounts.keys().chain(standby.accounts.keys()).copied().collect();
+    let balances = ids.into_iter().filter(|id| leader.accounts.get(id) != standby.accounts.get(id));
+    let balances: Vec<String> = balances.map(|id| id.to_string()).collect();
+    let mut findings = Vec::new();
+    if !balances.is_empty() {
+        let detail = format!("{detail}: balances of accounts {}", balances.join(", "));
+        findings.push(Finding::whole(Rule::StandbyDiffers, group, &detail));
+    }
+    if !difference.is_empty() {
+        findings.push(Finding::about(Rule::StandbyDiffers, group, detail, difference.into_iter().collect()));
+    }
+    findings
+}
+
+/// What is in one of them more often than in the other.
+fn unlike<T: Copy + Ord>(ours: &[T], theirs: &[T]) -> Vec<T> {
+    let mut counts: BTreeMap<T, i64> = BTreeMap::new();
+    ours.iter().for_each(|row| *counts.entry(*row).or_default() += 1);
+    theirs.iter().for_each(|row| *counts.entry(*row).or_default() -= 1);
+    counts.into_iter().filter(|(_, count)| *count != 0).map(|(row, _)| row).collect()
 }
 
 /// The bank as a whole: both sides of each transfer, once; nothing from nowhere; the total. Also told is of how many

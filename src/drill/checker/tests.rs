@@ -94,7 +94,10 @@ impl World {
 
     fn server(&self, server: &str, role: Role) -> ServerRead {
         let lists = BTreeMap::from([(KEY, self.list.clone())]);
-        ServerRead { group: GROUP.into(), server: server.into(), role, rows: self.rows.clone(), lists }
+        let mut accounts = BTreeMap::from([(1, 1000), (2, 1000)]);
+        self.entries.iter().for_each(|entry| *accounts.entry(entry.account).or_default() += entry.amount);
+        let (rows, entries) = (self.rows.clone(), self.entries.clone());
+        ServerRead { group: GROUP.into(), server: server.into(), role, rows, lists, accounts, entries }
     }
 
     fn read(&self) -> FinalRead {
@@ -277,6 +280,23 @@ fn a_standby_holds_what_its_leader_holds() {
     let mut read = world.read();
     read.servers[1].lists.clear();
     assert_eq!(strict(&world.history, &read), [Rule::StandbyDiffers]);
+}
+
+#[test]
+fn a_standby_of_the_bank_has_its_transfers_and_balances() {
+    let world = fixed();
+    let broken = |change: fn(&mut ServerRead)| {
+        let mut read = world.read();
+        change(&mut read.servers[1]);
+        check(&world.history, &read, &BTreeMap::new()).findings
+    };
+    let [missing] = &broken(|standby| standby.entries.truncate(standby.entries.len() - 1))[..] else { panic!("one finding") };
+    assert_eq!((missing.rule, &missing.ops[..]), (Rule::StandbyDiffers, &[world.entries[world.entries.len() - 1].op][..]));
+    assert_eq!(broken(|standby| standby.entries.push(standby.entries[0])).len(), 1, "also what is there twice");
+    let [balance] = &broken(|standby| *standby.accounts.entry(2).or_default() -= 1)[..] else { panic!("one finding") };
+    assert_eq!(balance.rule, Rule::StandbyDiffers);
+    assert!(balance.detail.ends_with("holds: balances of accounts 2"), "{}", balance.detail);
+    assert_eq!(broken(|standby| standby.accounts.clear()).len(), 1);
 }
 
 #[test]

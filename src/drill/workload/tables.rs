@@ -69,8 +69,15 @@ pub fn read_lists(table: &str) -> String {
 /// The sum of all balances: `total`, a bigint.
 pub const READ_BANK_TOTAL: &str = "select coalesce(sum(balance), 0)::bigint as total from drill_account";
 
-/// Both sides of all transfers: `op`, `account`, `amount`.
-pub const READ_BANK_ENTRIES: &str = "select op, account, amount from drill_entry order by op, account";
+/// Sides of transfers: `op`, `account`, `amount`. `table` is `drill_entry` or a shard's name.
+pub fn read_entries(table: &str) -> String {
+    format!("select op, account, amount from {table} order by op, account")
+}
+
+/// Balances: `id`, `balance`. `table` is `drill_account` or a shard's name.
+pub fn read_accounts(table: &str) -> String {
+    format!("select id, balance from {table} order by id")
+}
 
 #[cfg(test)]
 mod tests {
