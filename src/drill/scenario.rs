@@ -64,7 +64,7 @@ pub enum Arrange {
 pub enum Who {
     /// The coordinators' leader.
     Leader,
-    /// The leader of the first shard group; without shards the coordinators'.
+    /// The leader of the first shard group.
     ShardLeader,
     /// A synchronous standby of the coordinators.
     SyncStandby,

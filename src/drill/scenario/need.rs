@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{Act, Arrange, Peer, Scenario, Who};
 use crate::topology::model::Replication;
-use crate::topology::{Event, GroupId, Topology};
+use crate::topology::{GroupId, Topology};
 
 /// One such thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,10 +65,9 @@ impl Need {
 impl Scenario {
     /// All that it needs.
     pub fn needs(&self) -> BTreeSet<Need> {
-        let shard = self.event == Some(Event::ShardLeaderKill);
         let acts = self.acts.iter().flat_map(Act::needs).copied();
         let arrange = self.arrange.iter().flat_map(Arrange::needs).copied();
-        acts.chain(arrange).chain(shard.then_some(Need::Shards)).collect()
+        acts.chain(arrange).collect()
     }
 
     /// Whether it hits a shard group.
@@ -132,6 +131,7 @@ impl Arrange {
 impl Who {
     fn needs(self) -> &'static [Need] {
         match self {
+            Self::ShardLeader => &[Need::Shards],
             Self::SyncStandby => &[Need::SyncStandby],
             Self::OtherStandbys => &[Need::SyncStandby, Need::OtherStandby],
             Self::Standbys => &[Need::Standby],
@@ -160,7 +160,9 @@ mod tests {
     fn what_a_topology_lacks_is_said() {
         let mut topology = example("three-hosts");
         topology.citus = None;
-        assert!(lacks("shard-leader-kill", &topology).is_some_and(|reason| reason.contains("shard groups")));
+        for name in ["shard-leader-kill", "two-leaders-lost", "shard-switchover"] {
+            assert!(lacks(name, &topology).is_some_and(|reason| reason.contains("shard groups")), "{name}");
+        }
         topology.groups[0].replication = Replication::Async;
         assert!(lacks("replica-lag", &topology).is_some_and(|reason| reason.contains("async")));
         assert_eq!(lacks("lagging-loss", &topology), None, "what asynchronous replication loses is worth a drill");
