@@ -1,6 +1,5 @@
 //! `drill`: break the cluster on purpose, prove what it promised.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::password::{self, Owner};
@@ -11,7 +10,7 @@ use crate::drill::director::Director;
 use crate::drill::report::{DrillReport, NotCarriedOut, Outcome, Run, SCHEMA_VERSION, Skipped};
 use crate::drill::scenario::{self, Scenario};
 use crate::drill::workload::Target;
-use crate::drill::{DrillError, fault, fitness};
+use crate::drill::{DrillError, fault, fitness, versions};
 use crate::engine::journal::state_dir;
 use crate::error::{CommandError, Exit, Failure, one_line};
 use crate::output::drill::{Healed, ScenarioList, html};
@@ -180,9 +179,10 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
     std::fs::create_dir_all(&folder).map_err(unwritable)?;
     let password = password::read(&session, Owner::App).await?;
 
+    let versions = versions::versions(session.world()).await;
+
     let _guard = context.interrupt.guard();
     let Session { topology, artifacts, fleet, .. } = session;
-    let versions = versions(&topology);
     let mut director = Director {
         topology: &topology,
         topology_file: &context.topology_path,
@@ -312,15 +312,6 @@ fn show(context: &Context, report: &DrillReport, page: Option<&PathBuf>) -> Resu
         (false, true) if !report.not_carried_out.is_empty() => Exit::Partial,
         (false, _) => Exit::Unhealthy,
     })
-}
-
-fn versions(topology: &crate::topology::Topology) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        ("pgclusterctl".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        ("postgresql".to_owned(), topology.postgres.to_string()),
-        ("node image".to_owned(), topology.images.node.clone()),
-        ("guard".to_owned(), if topology.guard.enabled { "on" } else { "off" }.to_owned()),
-    ])
 }
 
 /// `~/.local/state/pgclusterctl/drills/<cluster>-<time>`.

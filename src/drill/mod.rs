@@ -9,7 +9,8 @@
 //!
 //! - [`scenario`]: what can be rehearsed, as data; [`fitness`]: on which cluster; [`target`]: who is hit; [`fault`]: how;
 //!   [`director`]: one run of it, whose beginning is in `arrange`, whose acts are in `acts`, and whose findings are in `notes`.
-//! - [`cast`]: who writes meanwhile; [`finale`]: the final read; [`journal`]: what guards and Patroni said.
+//! - [`cast`]: who writes meanwhile; [`finale`]: the final read; [`journal`]: what guards and Patroni said;
+//!   [`versions`]: what it all ran against.
 //!
 //! The order of a run: [`workload::Workload::prepare`], [`workload::Workload::start`], fault, healing,
 //! [`workload::Workload::finish`], final read, [`checker::check`], [`outage::outages`], [`report::Run::judged`].
@@ -36,6 +37,7 @@ pub mod report;
 pub mod scenario;
 pub mod target;
 pub mod verdict;
+pub mod versions;
 pub mod workload;
 
 pub use error::DrillError;
