@@ -155,6 +155,7 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
             fitting.push(scenario);
         }
     }
+    context.ui.require_answerer(&format!("this breaks {} on purpose", topology.name))?;
     let session = Session::open_whole(context).await?;
     let mut scenarios = Vec::new();
     for scenario in fitting {

@@ -302,6 +302,40 @@ mod tests {
         assert_eq!(lasts("freeze"), (timings.ttl + Duration::from_secs(2)) * 2);
     }
 
+    /// What a runbook rehearses: the names after `drill run` in its last part.
+    fn rehearsed(page: &str) -> BTreeSet<&str> {
+        let (_, part) = page.split_once("\n## Rehearse\n").unwrap_or_default();
+        let part = part.split("\n## ").next().unwrap_or_default();
+        let runs = part.lines().filter_map(|line| line.strip_prefix("pgclusterctl drill run "));
+        runs.flat_map(|run| run.split('#').next().unwrap_or_default().split_whitespace()).filter(|w| !w.starts_with('-')).collect()
+    }
+
+    #[test]
+    fn every_runbook_rehearses_and_every_scenario_is_in_one() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks");
+        let read = |path: &std::path::Path| std::fs::read_to_string(path).expect("a page");
+        let overview = read(&folder.join("README.md"));
+        let mut found = BTreeSet::new();
+        for entry in std::fs::read_dir(&folder).expect("the runbooks") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+            if name == "README.md" {
+                continue;
+            }
+            let page = read(&path);
+            let here = rehearsed(&page);
+            assert!(!here.is_empty(), "{name} has no `## Rehearse` with a drill");
+            let line = overview.lines().find(|line| line.contains(&format!("({name})"))).expect("every page is in the overview");
+            for scenario in &here {
+                assert!(find(scenario).is_some(), "{name}: there is no {scenario}");
+                assert!(line.contains(&format!("`{scenario}`")), "README.md: {scenario} is rehearsed in {name}");
+            }
+            found.extend(here.into_iter().map(str::to_owned));
+        }
+        let missing: Vec<_> = ALL.iter().map(|s| s.name).filter(|name| !found.contains(*name)).collect();
+        assert!(missing.is_empty(), "no runbook rehearses {missing:?}");
+    }
+
     #[test]
     fn the_ci_set_covers_the_promises_that_need_no_long_faults() {
         let events: BTreeSet<_> = ALL.iter().filter(|s| s.ci).filter_map(|s| s.event).collect();

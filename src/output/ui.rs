@@ -121,12 +121,17 @@ impl Ui {
         paint(self.color_stderr, tone, text)
     }
 
+    /// Refuses where nobody could answer that question, before all that has to be looked at to ask it.
+    pub fn require_answerer(&self, question: &str) -> Result<(), CommandError> {
+        if self.yes || self.interactive { Ok(()) } else { Err(nobody(question, YES)) }
+    }
+
     /// Asks a yes/no question whose default is no. `--yes` answers it; without a terminal and without `--yes` it is refused.
     pub fn confirm(&self, question: &str) -> Result<Consent, CommandError> {
         if self.yes {
             return Ok(Consent::given());
         }
-        let answer = self.ask(&format!("{question} [y/N] "), "repeat the command with --yes")?;
+        let answer = self.ask(&format!("{question} [y/N] "), YES)?;
         if matches!(answer.as_str(), "y" | "Y" | "yes") { Ok(Consent::given()) } else { Err(declined()) }
     }
 
@@ -147,8 +152,7 @@ impl Ui {
 
     fn ask(&self, prompt: &str, otherwise: &str) -> Result<String, CommandError> {
         if !self.interactive {
-            let error = CommandError::new(Exit::Refused, format!("this needs an answer, and there is no terminal: {prompt}"));
-            return Err(error.hint(otherwise));
+            return Err(nobody(prompt, otherwise));
         }
         self.progress.suspend(|| {
             eprint!("{prompt}");
@@ -189,6 +193,13 @@ fn paint(color: bool, tone: Tone, text: &str) -> String {
         Tone::Faint => "2",
     };
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
+
+/// How a yes is given without a terminal.
+const YES: &str = "repeat the command with --yes";
+
+fn nobody(prompt: &str, otherwise: &str) -> CommandError {
+    CommandError::new(Exit::Refused, format!("this needs an answer, and there is no terminal: {prompt}")).hint(otherwise)
 }
 
 fn declined() -> CommandError {

@@ -4,12 +4,17 @@
 
 mod harness;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use clap::CommandFactory;
 use harness::{Place, Run};
 use insta::assert_snapshot;
+use jiff::Timestamp;
 use pgclusterctl::cli::Cli;
+use pgclusterctl::drill::outage::{ClientOutage, Gap, Outages};
+use pgclusterctl::drill::report::{DrillReport, NotCarriedOut, Outcome, Promises, Run as DrillRun};
 
 /// Every command with its parents, as typed; in the order of the help.
 fn commands() -> Vec<String> {
@@ -242,6 +247,69 @@ fn a_drill_wants_an_empty_folder() {
     std::fs::create_dir(place.work().join("records")).expect("makes a folder");
     let run = place.run("drill run switchover --yes --folder records");
     assert!(run.code == Some(4) && !run.stderr.contains("not empty"), "{run}");
+}
+
+/// A drill breaks things: without a yes it does not even look at them, and leaves nothing behind.
+#[test]
+fn a_drill_without_consent_changes_nothing() {
+    let place = Place::new();
+    place.run("new").exits(0);
+    let before = place.files(".");
+    let run = place.run("drill run switchover --folder records").exits(6);
+    assert!(run.stderr.contains("there is no terminal") && run.stderr.contains("hint: repeat the command with --yes"), "{run}");
+    assert_eq!((run.stdout.as_str(), place.files(".")), ("", before));
+    assert!(!place.work().join("records").exists());
+}
+
+/// A drill whose only run was like that; the promise is 5 s.
+fn drill(outage_ms: u64, reasons: &[&str]) -> Outcome {
+    let ms = Duration::from_millis;
+    let gap = Gap { from: ms(900), until: ms(900 + outage_ms), closed: true };
+    let client = ClientOutage {
+        client: 0,
+        group: "coordinator".into(),
+        outage: Some(gap),
+        recovery: Some(ms(outage_ms)),
+        failed: 0,
+        unknown: 0,
+        gaps: vec![gap],
+    };
+    let run = DrillRun {
+        scenario: "container-kill".into(),
+        number: 1,
+        injected: ms(1_000),
+        promise: Promises { outage: Some(ms(5_000)), ..Promises::default() },
+        outages: Outages { clients: vec![client] },
+        reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+        ..DrillRun::default()
+    };
+    Ok(run.judged())
+}
+
+#[test]
+fn a_drills_exit_says_what_became_of_its_promises() {
+    let void = || Err(NotCarriedOut { scenario: "freeze".into(), number: 1, reason: "there is no leader now".into() });
+    let cases = [
+        ("kept", vec![drill(4_000, &[])], 0, "1 of 1 promises kept"),
+        ("broken", vec![drill(6_000, &[])], 5, "the outage took 0.0 s, promised are at most 0.0 s"),
+        ("lost", vec![drill(4_000, &["lost in coordinator"])], 5, "lost in coordinator"),
+        ("void", vec![drill(4_000, &[]), void()], 7, "there is no leader now"),
+        ("broken and void", vec![drill(6_000, &[]), void()], 5, "1 not carried out"),
+        ("all void", vec![void()], 7, "0 of 0 runs passed"),
+        ("empty", vec![], 5, "0 of 0 runs passed"),
+    ];
+    for (name, outcomes, exit, said) in cases {
+        let report = DrillReport::new(name, 1, Timestamp::UNIX_EPOCH, BTreeMap::new(), outcomes);
+        let text = serde_json::to_string(&report).expect("a report is JSON");
+        let place = Place::new().with("report.json", &text);
+        for format in ["table", "json", "junit"] {
+            let run = place.run(&format!("drill report report.json --format {format}")).exits(exit);
+            assert!(format != "table" || run.stdout.contains(said), "{name}: {run}");
+        }
+    }
+    let place = Place::new().with("report.json", r#"{"schema_version": 2}"#);
+    let old = place.run("drill report report.json").exits(2);
+    assert!(old.stderr.contains("it is of version 2"), "{old}");
 }
 
 /// Nothing listens there: every command says which host, and what to look at.
