@@ -42,12 +42,7 @@ pub struct Finale {
 }
 
 /// Resolves what two-phase commits left, and reads. With `homes` what each group had is put together again from where it is now.
-pub async fn read(
-    world: World<'_>,
-    observed: &Observed,
-    accounts: usize,
-    homes: Option<&Homes>,
-) -> Result<Finale, DrillError> {
+pub async fn read(world: World<'_>, observed: &Observed, accounts: usize, homes: Option<&Homes>) -> Result<Finale, DrillError> {
     let states = observed.patroni.known().cloned().unwrap_or_default();
     let leader_of = |group: GroupId| states.get(&group).map(|s| s.leader.clone()).unwrap_or_default();
     let (container, coordinator) = connect(world, &leader_of(GroupId::COORDINATOR)).await?;

@@ -307,7 +307,9 @@ mod tests {
         let (_, part) = page.split_once("\n## Rehearse\n").unwrap_or_default();
         let part = part.split("\n## ").next().unwrap_or_default();
         let runs = part.lines().filter_map(|line| line.strip_prefix("pgclusterctl drill run "));
-        runs.flat_map(|run| run.split('#').next().unwrap_or_default().split_whitespace()).filter(|w| !w.starts_with('-')).collect()
+        runs.flat_map(|run| run.split('#').next().unwrap_or_default().split_whitespace())
+            .filter(|w| !w.starts_with('-'))
+            .collect()
     }
 
     #[test]
@@ -325,7 +327,8 @@ mod tests {
             let page = read(&path);
             let here = rehearsed(&page);
             assert!(!here.is_empty(), "{name} has no `## Rehearse` with a drill");
-            let line = overview.lines().find(|line| line.contains(&format!("({name})"))).expect("every page is in the overview");
+            let line =
+                overview.lines().find(|line| line.contains(&format!("({name})"))).expect("every page is in the overview");
             for scenario in &here {
                 assert!(find(scenario).is_some(), "{name}: there is no {scenario}");
                 assert!(line.contains(&format!("`{scenario}`")), "README.md: {scenario} is rehearsed in {name}");

@@ -87,7 +87,10 @@ mod tests {
     #[test]
     fn a_version_is_found_in_what_programs_say() {
         let found = |text: &str| number(text).expect("a version");
-        assert_eq!(found("HAProxy version 3.0.11-1+deb13u1 2025/06/01 - https://haproxy.org/\nStatus: long-term"), "3.0.11-1+deb13u1");
+        assert_eq!(
+            found("HAProxy version 3.0.11-1+deb13u1 2025/06/01 - https://haproxy.org/\nStatus: long-term"),
+            "3.0.11-1+deb13u1"
+        );
         assert_eq!(found("PgBouncer 1.24.1\nlibevent 2.1.12-stable"), "1.24.1");
         assert_eq!(found("Keepalived v2.3.3 (03/30,2025)"), "2.3.3");
         assert_eq!(number("sh: not found"), None);

@@ -47,12 +47,7 @@ pub async fn find(
 }
 
 /// All containers of the service on this daemon, also those that ended, the oldest first.
-pub async fn every(
-    docker: &Docker,
-    host: &HostName,
-    cluster: &ClusterName,
-    service: &str,
-) -> Result<Vec<Container>, Error> {
+pub async fn every(docker: &Docker, host: &HostName, cluster: &ClusterName, service: &str) -> Result<Vec<Container>, Error> {
     list(docker, host, cluster, service, Which::Any).await
 }
 

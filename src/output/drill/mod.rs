@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::table::{self, MISSING, align_right, toned};
 use super::ui::{Report, Tone, Ui};
-use crate::drill::budget::{Budget, Span};
+use crate::drill::budget::Budget;
 use crate::drill::millis;
 use crate::drill::outage::Statistics;
 use crate::drill::report::{DrillReport, Run, Summary};
@@ -204,9 +204,6 @@ struct Row {
 }
 
 fn parts(budget: &Budget) -> Vec<Row> {
-    let part = |name, measured, of_run, span: Option<Span>| {
-        span.map(|span| Row { name, measured, of_run, expected: span.expected, p95: None, worst: span.worst })
-    };
     let whole = Row {
         name: "all of it",
         measured: |summary| summary.outage,
@@ -215,8 +212,22 @@ fn parts(budget: &Budget) -> Vec<Row> {
         p95: Some(budget.p95),
         worst: budget.worst,
     };
-    let detection = part("detection", |summary| summary.detection, |run| run.terms.detection, budget.detection);
-    let service = part("promotion, routing", |summary| summary.service, |run| run.terms.service(), budget.service);
+    let detection = budget.detection.map(|span| Row {
+        name: "detection",
+        measured: |summary| summary.detection,
+        of_run: |run| run.terms.detection,
+        expected: span.expected,
+        p95: None,
+        worst: span.worst,
+    });
+    let service = budget.service.map(|span| Row {
+        name: "promotion, routing",
+        measured: |summary| summary.service,
+        of_run: |run| run.terms.service(),
+        expected: span.expected,
+        p95: None,
+        worst: span.worst,
+    });
     detection.into_iter().chain(service).chain([whole]).collect()
 }
 
