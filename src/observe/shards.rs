@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Row};
 use crate::remote::container::Container;
 use crate::remote::fleet::{Fleet, FleetError};
 use crate::remote::sql::{self, SqlError, Words};
-use crate::shards::{Job, MoveFacts, Node, Placement, PlannedShard, ShardMap, Table, TableKind};
+use crate::shards::{Job, MoveFacts, Node, Placement, PlannedShard, ShardMap, Strategy, Table, TableKind};
 use crate::topology::{GroupId, Topology};
 
 /// Sizes and rows are asked of every node, each of which looks at all of its files.
@@ -69,15 +69,13 @@ const ROWS: &str = r"select n.groupid::int4, r.result
     join pg_dist_node n on (n.nodename, n.nodeport) = (r.nodename, r.nodeport)
     where r.success";
 
-/// Tables whose rows logical replication cannot tell apart: no key that it may use, and not the whole row either.
-const WITHOUT_IDENTITY: &str = "select p.logicalrelid::regclass::text from pg_dist_partition p
-    join pg_class c on c.oid = p.logicalrelid
-    where c.relkind = 'r' and not case c.relreplident
+/// Each table's owner, and whether logical replication can tell its rows apart: by a key that it may use, or by the whole row.
+const REPLICATED: &str = "select p.logicalrelid::regclass::text, c.relowner, c.relkind <> 'r' or case c.relreplident
         when 'f' then true
         when 'd' then exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary)
         when 'i' then exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident)
         else false end
-    order by 1";
+    from pg_dist_partition p join pg_class c on c.oid = p.logicalrelid order by 1";
 
 const UNFINISHED_JOB: &str = "select max(job_id)::int8 from pg_dist_background_job
     where state not in ('finished', 'cancelled', 'failed')";
@@ -92,10 +90,24 @@ const WAL_LEVEL: &str = "select current_setting('wal_level')";
 const EXECUTORS: &str = "select least(current_setting('citus.max_background_task_executors')::int4,
     current_setting('citus.max_background_task_executors_per_node')::int4)";
 
-const FREE: &str = "select n.groupid::int4, r.result::int8
-    from run_command_on_workers('select available_disk_size from citus_local_disk_space_stats()') r
-    join pg_dist_node n on (n.nodename, n.nodeport) = (r.nodename, r.nodeport)
-    where r.success";
+/// What each active node has left of what moves use. What is no kind of backend of PostgreSQL's own is a background worker; those of
+/// parallel queries come and go. PostgreSQL 18 has a setting of its own for replication origins.
+const ROOMS: &str = "select n.groupid::int4, n.nodename, r.success, r.result
+    from run_command_on_all_nodes($$ select json_build_object(
+        'standby', pg_is_in_recovery(),
+        'disk_bytes', (select available_disk_size from citus_local_disk_space_stats()),
+        'slots', current_setting('max_replication_slots')::int8 - (select count(*) from pg_replication_slots),
+        'senders', current_setting('max_wal_senders')::int8 - count(*) filter (where backend_type = 'walsender'),
+        'origins', coalesce(current_setting('max_active_replication_origins', true), current_setting('max_replication_slots'))::int8
+            - (select count(*) from pg_replication_origin_status),
+        'appliers', current_setting('max_logical_replication_workers')::int8
+            - count(*) filter (where backend_type like 'logical replication % worker'),
+        'workers', current_setting('max_worker_processes')::int8 - count(*) filter (where backend_type not in (
+            'client backend', 'standalone backend', 'parallel worker', 'autovacuum launcher', 'autovacuum worker', 'archiver',
+            'background writer', 'checkpointer', 'logger', 'slotsync worker', 'startup', 'walreceiver', 'walsender',
+            'walsummarizer', 'walwriter')))
+        from pg_stat_activity $$) r
+    join pg_dist_node n using (nodeid)";
 
 /// Groups that take shards and have none, where others have some. Reference tables are everywhere and count for nothing.
 const IDLE: &str = "with shards as (
@@ -160,14 +172,15 @@ impl Catalog {
     /// What is looked at before shards move.
     pub async fn move_facts(&self) -> Result<MoveFacts, SqlError> {
         let ask = |query: &'static str| self.rows(query, &[], SLOW);
-        let (tables, executors, job, wal, free) =
-            tokio::try_join!(ask(WITHOUT_IDENTITY), ask(EXECUTORS), ask(UNFINISHED_JOB), ask(WAL_LEVEL), ask(FREE))?;
+        let (tables, executors, job, wal, rooms) =
+            tokio::try_join!(ask(REPLICATED), ask(EXECUTORS), ask(UNFINISHED_JOB), ask(WAL_LEVEL), ask(ROOMS))?;
         Ok(MoveFacts {
-            without_identity: tables.iter().map(|row| row.get(0)).collect(),
+            without_identity: tables.iter().filter(|row| !row.get::<_, bool>(2)).map(|row| row.get(0)).collect(),
+            owners: tables.iter().map(|row| (row.get(0), row.get(1))).collect(),
             executors: executors.first().and_then(|row| u32::try_from(row.get::<_, i32>(0)).ok()).unwrap_or_default(),
             running_job: job.first().and_then(|row| row.get(0)),
             wal_level: wal.first().map(|row| row.get(0)).unwrap_or_default(),
-            free_bytes: free.iter().map(|row| (group(row, 0), number(row.get(1)))).collect(),
+            rooms: rooms.iter().map(|row| (group(row, 0), told(row))).collect(),
         })
     }
 
@@ -194,10 +207,11 @@ impl Catalog {
         Ok(rows.iter().map(|row| group(row, 0)).collect())
     }
 
-    /// Names of the strategies that a rebalance may follow.
-    pub async fn strategies(&self) -> Result<Vec<String>, SqlError> {
-        let rows = self.rows("select name::text from pg_dist_rebalance_strategy order by 1", &[], SLOW).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+    /// The strategies that a rebalance may follow.
+    pub async fn strategies(&self) -> Result<Vec<Strategy>, SqlError> {
+        let query = "select name::text, default_strategy, minimum_threshold from pg_dist_rebalance_strategy order by 1";
+        let rows = self.rows(query, &[], SLOW).await?;
+        Ok(rows.iter().map(|row| Strategy { name: row.get(0), is_default: row.get(1), minimum: row.get(2) }).collect())
     }
 
     /// The newest rebalance; `None` when there never was one.

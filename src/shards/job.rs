@@ -196,19 +196,25 @@ fn first_error(message: &str) -> &str {
     lines().find(|line| line.contains("ERROR")).or_else(|| lines().next()).unwrap_or(message)
 }
 
+/// Words of errors of moves, and what to do about them.
+const KNOWN: [(&str, &str); 6] = [
+    (
+        "REPLICA IDENTITY",
+        "give the table a primary key, or `ALTER TABLE … REPLICA IDENTITY FULL`; or move with --transfer block-writes",
+    ),
+    ("No space left", "make room on the target's host, or drain to another group"),
+    ("worker slots", "raise max_worker_processes under [postgres.parameters] and run `pgclusterctl up`"),
+    ("background worker", "raise max_worker_processes under [postgres.parameters] and run `pgclusterctl up`"),
+    (
+        "replication slot",
+        "start it again with fewer moves at once; `pgclusterctl psql --shard N -- -c \"select slot_name, active from \
+         pg_replication_slots\"` shows who has them, and pg_drop_replication_slot('…') there drops one that nobody needs any more",
+    ),
+    ("onnection", "`pgclusterctl status` shows which node does not answer; then start the rebalance again"),
+];
+
 /// What to do about an error of a move, where its words are known.
 pub fn way_out(error: &str) -> Option<&'static str> {
-    const KNOWN: [(&str, &str); 6] = [
-        (
-            "REPLICA IDENTITY",
-            "give the table a primary key, or `ALTER TABLE … REPLICA IDENTITY FULL`; or move with --transfer block-writes",
-        ),
-        ("No space left", "make room on the target's host, or drain to another group"),
-        ("worker slots", "raise max_worker_processes under [postgres.parameters] and run `pgclusterctl up`"),
-        ("background worker", "raise max_worker_processes under [postgres.parameters] and run `pgclusterctl up`"),
-        ("replication slot", "raise max_replication_slots under [postgres.parameters] and run `pgclusterctl up`"),
-        ("onnection", "`pgclusterctl status` shows which node does not answer; then start the rebalance again"),
-    ];
     KNOWN.iter().find(|(words, _)| error.contains(words)).map(|(_, way)| *way)
 }
 
@@ -259,6 +265,17 @@ mod tests {
         assert_eq!(Job::read(1, "dancing", "", "{}", &fixture::map()), None);
         assert_eq!(Job::read(1, "running", "", "nonsense", &fixture::map()), None);
         assert_eq!(way_out("ERROR: deadlock detected"), None);
+    }
+
+    #[test]
+    fn no_way_out_leads_to_what_the_topology_refuses() {
+        for (_, way) in KNOWN {
+            let words = way.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'));
+            let owned: Vec<_> = words.filter(|word| crate::topology::owner_of(word).is_some()).collect();
+            assert!(owned.is_empty(), "{owned:?}: {way}");
+        }
+        let slots = way_out("ERROR: all replication slots are in use");
+        assert!(slots.is_some_and(|way| way.contains("pg_drop_replication_slot")), "{slots:?}");
     }
 
     #[test]

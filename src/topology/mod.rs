@@ -32,6 +32,7 @@ pub use ids::{ClusterName, GroupId, HostName, MemberName};
 pub use model::Topology;
 pub use promise::{Event, LossLimit, Promise};
 pub use resolve::{Loaded, TopologyError, load, load_with_warnings, parse};
+pub use sections::owner_of;
 pub use tables::TableName;
 
 /// A topology of `examples/` by name, e.g. `three-hosts`: what tests of all modules start from.

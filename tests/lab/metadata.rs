@@ -16,6 +16,10 @@ pub fn is_repaired(lab: &Lab) {
         let line = sick.stdout.lines().find(|line| line.contains(check) && line.contains("fail"));
         assert!(line.is_some(), "{check}: {}", sick.stdout);
     }
+    for strategy in ["by_disk_size", "by_shard_count"] {
+        let refused = lab.ctl(&["shards", "rebalance", "--strategy", strategy, "--yes"]).exits(6);
+        assert!(refused.stderr.contains("shard-1 does not answer"), "{}", refused.stderr);
+    }
     let refused = lab.ctl(&["health", "--repair"]).exits(6);
     assert!(refused.stderr.contains("citus_update_node"), "{}", refused.stderr);
     lab.ctl(&["health", "--repair", "--yes"]).ok();

@@ -60,6 +60,10 @@ pub fn move_under_load(lab: &Lab, runtime: &Runtime, target: &Target) {
     lab.ctl(&["shards", "drain", "--shard", "3", "--undo", "--yes"]).ok();
     let refused = lab.ctl(&["shards", "rebalance", "--parallel", "9", "--plan"]).exits(6);
     assert!(refused.stderr.contains("citus.max_background_task_executors_per_node"), "{}", refused.stderr);
+    let unknown = lab.ctl(&["shards", "rebalance", "--strategy", "nope", "--plan"]).exits(2);
+    assert!(unknown.stderr.contains("Citus knows by_disk_size, by_shard_count"), "{}", unknown.stderr);
+    let narrow = lab.ctl(&["shards", "rebalance", "--threshold", "0.001", "--plan"]).exits(2);
+    assert!(narrow.stderr.contains("0.01 is the least"), "{}", narrow.stderr);
     two_at_once(lab, runtime, target);
     let again = lab.json(&["shards", "rebalance", "--strategy", "by_shard_count", "--plan"]);
     assert_eq!(again["moves"].as_array().map(Vec::len), Some(0), "{again:#}");

@@ -3,10 +3,9 @@
 use std::time::Instant;
 
 use super::super::session::Session;
-use super::super::shards::{Shards, rebalance};
+use super::super::shards::fill::fill;
 use super::super::up;
 use super::{not_up, remains, scope, text, write_and_bring};
-use crate::consent::Consent;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::images;
@@ -15,7 +14,6 @@ use crate::plan::Refused;
 use crate::plan::diff::unified;
 use crate::plan::planner::Refusal;
 use crate::plan::removal::Burden;
-use crate::shards::{Job, JobState};
 use crate::topology::edit;
 
 /// Arguments of `scale add-shard`.
@@ -79,44 +77,4 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     report.rebalance = job;
     context.ui.result(&report)?;
     Ok(exit)
-}
-
-/// Shows what would move to the new group, and moves it if that is wanted. The group is there in any case.
-async fn fill(context: &Context, session: Session, consent: Option<&Consent>) -> Result<(Exit, Option<Job>), CommandError> {
-    const LATER: &str = "`pgclusterctl shards rebalance` does it at any time";
-    let shards = Shards::over(session).await?;
-    let planned = match rebalance::planned(&shards).await {
-        Ok(planned) => planned,
-        // What was asked for is done but for this; without having asked, it is done.
-        Err(error) => {
-            context.ui.warn(format!("{error}\n  the group is up; {LATER}"));
-            return Ok((if consent.is_some() { Exit::Partial } else { Exit::Ok }, None));
-        }
-    };
-    if planned.moves.is_empty() {
-        context.ui.note("No shard has to move.");
-        return Ok((Exit::Ok, None));
-    }
-    context.ui.aside(&planned);
-    let asked;
-    let consent = match consent {
-        Some(consent) => consent,
-        None => match context.ui.confirm("Move these shards?") {
-            Ok(given) => {
-                asked = given;
-                &asked
-            }
-            Err(_) => {
-                context.ui.note(format!("No shard is moved: {LATER}."));
-                return Ok((Exit::Ok, None));
-            }
-        },
-    };
-    let job = rebalance::rebalanced(context, &shards, consent).await?;
-    let exit = match &job {
-        Some(job) if job.state != JobState::Finished => Exit::Partial,
-        None if context.interrupt.is_asked() => Exit::Interrupted,
-        _ => Exit::Ok,
-    };
-    Ok((exit, job))
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::super::host;
 use super::super::session::Session;
-use super::super::shards::{Shards, catalog, rebalance};
+use super::super::shards::{Shards, catalog, ready, rebalance};
 use super::super::up;
 use super::{AGAIN, member_out, remains, scope, stopped, text};
 use crate::consent::Consent;
@@ -89,9 +89,12 @@ async fn group_out(context: &Context, args: &Args, group: GroupId) -> Result<Exi
     if !refusals.is_empty() {
         return Err(Refused(refusals).into());
     }
-    let moves = match steps.first() {
-        Some(Step::Drain { job: None, .. }) => rebalance::planned_drain(&shards, group).await?.moves,
-        _ => Vec::new(),
+    let (moves, repairs) = match steps.first() {
+        Some(Step::Drain { job: None, .. }) => {
+            let drain = rebalance::planned_drain(context, &shards, group).await?;
+            (drain.moves, drain.repairs)
+        }
+        _ => (Vec::new(), Vec::new()),
     };
     let Shards { session, catalog, map } = shards;
     let (session, new) = match edit {
@@ -115,9 +118,11 @@ async fn group_out(context: &Context, args: &Args, group: GroupId) -> Result<Exi
         context.ui.note(format!("nothing is left to do about {group}"));
     }
     context.ui.aside(&plan);
+    ready::tell(context, &repairs);
     let consent = context.ui.confirm(&format!("Take {group} out of {}?", plan.cluster))?;
 
     let _guard = context.interrupt.guard();
+    ready::mend(context, &shards, &repairs, &consent).await?;
     let manager = shards.session.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &shards.session.topology.name, "scale in", |told| context.ui.note(told)).await?;
     let work = Work { context, args, group, shards: &shards, old: &old, new: new.as_deref(), lock: &lock, consent: &consent };
@@ -202,7 +207,7 @@ impl Work<'_> {
 }
 
 async fn look(shards: &Shards, observed: &crate::observe::Observed, group: GroupId) -> Result<Remains, CommandError> {
-    let facts = shards.catalog.move_facts().await.map_err(ShardError::while_doing("looking at what moves need"))?;
+    let facts = ready::facts(shards).await?;
     remains(&shards.session, observed, group, burden(&shards.map, group, facts.running_job)).await
 }
 

@@ -1,7 +1,9 @@
 //! `shards`: where the rows are, and moving them.
 
+pub mod fill;
 mod list;
 mod moves;
+pub mod ready;
 pub mod rebalance;
 
 use super::session::Session;

@@ -1,12 +1,11 @@
 //! `shards move`, `isolate` and `split`: one shard at a time, with those that lie together with it.
 
-use super::Shards;
 use super::list::known_table;
+use super::{Shards, ready};
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::output::Step;
-use crate::output::shards::PlanReport;
-use crate::shards::{Move, Node, Placement, TableKind, TransferMode, obstacles, split_points};
+use crate::shards::{Move, Node, Placement, TableKind, TransferMode, split_points};
 use crate::steps::rebalance::{self, ShardError, key_value, shard_of};
 use crate::topology::GroupId;
 
@@ -63,14 +62,10 @@ pub async fn relocate(context: &Context, args: &MoveArgs) -> Result<Exit, Comman
         context.ui.note(format!("shard {} is on {group} already", args.shard));
         return Ok(Exit::Ok);
     }
-    let plan = PlanReport::new(vec![together(&shards, placement, group)], 1);
-    let facts = shards.catalog.move_facts().await.map_err(ShardError::while_doing("looking at what moves need"))?;
-    let found = obstacles(&shards.map, &facts, &plan.moves, args.transfer, 1);
-    if !found.is_empty() {
-        return Err(ShardError::Obstacles(found).into());
-    }
+    let plan = ready::checked(context, &shards, together(&shards, placement, group), args.transfer).await?;
     context.ui.aside(&plan);
     let consent = context.ui.confirm("Move it?")?;
+    ready::mend(context, &shards, &plan.repairs, &consent).await?;
     let step = Step::start(&context.ui, format!("shard {} from {} to {group}", args.shard, placement.group));
     rebalance::move_shard(&shards.catalog, args.shard, from, to, args.transfer, &consent).await?;
     step.done("moved");
@@ -89,11 +84,15 @@ pub async fn isolate(context: &Context, args: &IsolateArgs) -> Result<Exit, Comm
     let key = key_value(&shards.catalog, &args.table, column, &args.value).await?;
     let shard = shard_of(&shards.catalog, &key).await?;
     let (placement, _) = find(&shards, shard)?;
+    // Rebuilt where it lies: a move to its own group.
+    let plan = ready::checked(context, &shards, together(&shards, placement, placement.group), args.transfer).await?;
+    ready::tell(context, &plan.repairs);
     let question = format!(
         "give {}.{column} = {} a shard of its own, out of shard {shard} on {}, in all tables that lie together?",
         args.table, args.value, placement.group
     );
     let consent = context.ui.confirm(&question)?;
+    ready::mend(context, &shards, &plan.repairs, &consent).await?;
     let step = Step::start(&context.ui, format!("isolating {} of {}", args.value, args.table));
     let new = rebalance::isolate(&shards.catalog, &key, args.transfer, &consent).await?;
     step.done(&format!("shard {new}"));
@@ -108,10 +107,13 @@ pub async fn split(context: &Context, args: &SplitArgs) -> Result<Exit, CommandE
         let what = format!("shard {} cannot be split into {} parts", args.shard, args.into);
         ShardError::Unknown { what, hint: "its range of hash values is too narrow, or it has none".into() }
     })?;
+    let plan = ready::checked(context, &shards, together(&shards, placement, placement.group), args.transfer).await?;
+    ready::tell(context, &plan.repairs);
     let consent = context.ui.confirm(&format!(
         "split shard {} of {} on {} into {} parts, with all that lie together with it?",
         args.shard, placement.table, placement.group, args.into
     ))?;
+    ready::mend(context, &shards, &plan.repairs, &consent).await?;
     let step = Step::start(&context.ui, format!("splitting shard {}", args.shard));
     rebalance::split(&shards.catalog, args.shard, &points, on, args.transfer, &consent).await?;
     step.done(&format!("{} shards", args.into));

@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Shards, catalog};
+use super::{Shards, catalog, ready};
 use crate::consent::Consent;
 use crate::context::Context;
 use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
+use crate::health::repair::Repair;
 use crate::observe::shards::PlanOptions;
 use crate::output::shards::{JobReport, PlanReport, tell};
 use crate::output::{Step, Ui};
-use crate::shards::{Job, JobState, Node, TransferMode, moves, obstacles};
+use crate::shards::{Job, JobState, Node, TransferMode, Wanted, moves, obstacles, unfit};
 use crate::steps::rebalance::{self, ShardError, Start};
 use crate::topology::{GroupId, HostName};
 
@@ -108,9 +109,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         drain_only: args.drain_only,
         without: Vec::new(),
     };
-    if let Some(strategy) = &args.strategy {
-        known_strategy(&shards, strategy).await?;
-    }
+    fit(&shards, &options).await?;
     let Some(consent) = consent(context, &shards, &options, &args.how).await? else { return Ok(Exit::Ok) };
     begin(context, &shards, options, &args.how, &consent).await
 }
@@ -132,13 +131,14 @@ pub async fn drain(context: &Context, args: &DrainArgs) -> Result<Exit, CommandE
     }
     let without = groups.iter().filter_map(|group| shards.map.nodes.get(group)).map(|node| node.id).collect();
     let options = PlanOptions { drain_only: true, without, ..PlanOptions::default() };
-    let report = checked(&shards, &options, &args.how).await?;
+    let report = checked(context, &shards, &options, &args.how).await?;
     if args.how.plan {
         context.ui.result(&report)?;
         return Ok(Exit::Ok);
     }
     context.ui.aside(&report);
     let consent = context.ui.confirm(&format!("Drain {names}? It gets no new shards until `shards drain --undo`."))?;
+    ready::mend(context, &shards, &report.repairs, &consent).await?;
     mark(&shards, &groups, false, &consent).await?;
     if report.moves.is_empty() {
         context.ui.note(format!("{names} has no shards, and gets none"));
@@ -177,35 +177,41 @@ pub async fn cancel(context: &Context) -> Result<Exit, CommandError> {
 }
 
 /// The plan, checked for what is in its way.
-async fn checked(shards: &Shards, options: &PlanOptions, how: &How) -> Result<PlanReport, CommandError> {
-    let facts = shards.catalog.move_facts().await.map_err(ShardError::while_doing("looking at what moves need"))?;
-    if facts.running_job.is_some() {
-        return Err(ShardError::Obstacles(obstacles(&shards.map, &facts, &[], how.transfer, 1)).into());
+async fn checked(context: &Context, shards: &Shards, options: &PlanOptions, how: &How) -> Result<PlanReport, CommandError> {
+    let topology = &shards.session.topology;
+    let wanted = |moves| Wanted { moves, mode: how.transfer, parallel: how.parallel, job: true };
+    let facts = ready::facts(shards).await?;
+    let found = obstacles(topology, &shards.map, &facts, wanted(&[]));
+    if !facts.allow_a_plan() && !found.is_empty() {
+        return Err(ShardError::Obstacles(found).into());
     }
+    let (map, repairs) = ready::mendable(context, shards, &facts).await?;
     let planned = shards.catalog.planned(options).await.map_err(ShardError::while_doing("asking Citus for a plan"))?;
-    let moves = moves(&shards.map, &planned);
-    let found = obstacles(&shards.map, &facts, &moves, how.transfer, how.parallel);
+    let moves = moves(&map, &planned);
+    let found = obstacles(topology, &map, &facts, wanted(&moves));
     if found.is_empty() || moves.is_empty() {
-        Ok(PlanReport::new(moves, how.parallel))
+        Ok(PlanReport::new(moves, how.parallel).after(repairs))
     } else {
         Err(ShardError::Obstacles(found).into())
     }
 }
 
-/// Shows the plan and asks; `None` when there is nothing to do, or only the plan was asked for.
+/// Shows the plan, asks, and puts right what comes before it; `None` when there is nothing to do, or only the plan was asked for.
 async fn consent(
     context: &Context,
     shards: &Shards,
     options: &PlanOptions,
     how: &How,
 ) -> Result<Option<Consent>, CommandError> {
-    let report = checked(shards, options, how).await?;
+    let report = checked(context, shards, options, how).await?;
     if how.plan || report.moves.is_empty() {
         context.ui.result(&report)?;
         return Ok(None);
     }
     context.ui.aside(&report);
-    Ok(Some(context.ui.confirm("Move these shards?")?))
+    let consent = context.ui.confirm("Move these shards?")?;
+    ready::mend(context, shards, &report.repairs, &consent).await?;
+    Ok(Some(consent))
 }
 
 /// Starts the job and follows it.
@@ -245,12 +251,18 @@ async fn start(
 }
 
 /// What a rebalance would move now, checked for what is in its way.
-pub async fn planned(shards: &Shards) -> Result<PlanReport, CommandError> {
-    checked(shards, &PlanOptions::default(), &How::default()).await
+pub async fn planned(context: &Context, shards: &Shards) -> Result<PlanReport, CommandError> {
+    checked(context, shards, &PlanOptions::default(), &How::default()).await
 }
 
-/// A rebalance as [`planned`], followed to its end; `None` when there was nothing to move, or following was interrupted.
-pub async fn rebalanced(context: &Context, shards: &Shards, consent: &Consent) -> Result<Option<Job>, CommandError> {
+/// A rebalance as [`planned`], after what is put right before it, followed to its end; `None` when there was nothing to move, or following was interrupted.
+pub async fn rebalanced(
+    context: &Context,
+    shards: &Shards,
+    repairs: &[Repair],
+    consent: &Consent,
+) -> Result<Option<Job>, CommandError> {
+    ready::mend(context, shards, repairs, consent).await?;
     match start(context, shards, PlanOptions::default(), &How::default(), consent).await? {
         Some(id) => followed(context, shards, id).await,
         None => Ok(None),
@@ -258,9 +270,9 @@ pub async fn rebalanced(context: &Context, shards: &Shards, consent: &Consent) -
 }
 
 /// What emptying a group would move, checked for what is in its way.
-pub async fn planned_drain(shards: &Shards, group: GroupId) -> Result<PlanReport, CommandError> {
+pub async fn planned_drain(context: &Context, shards: &Shards, group: GroupId) -> Result<PlanReport, CommandError> {
     let without = shards.map.nodes.get(&group).map(|node| node.id).into_iter().collect();
-    checked(shards, &PlanOptions { drain_only: true, without, ..PlanOptions::default() }, &How::default()).await
+    checked(context, shards, &PlanOptions { drain_only: true, without, ..PlanOptions::default() }, &How::default()).await
 }
 
 /// Empties a group, by the job that runs already if there is one. The caller holds the cluster's lock.
@@ -398,11 +410,12 @@ fn drained(shards: &Shards, what: &Drained) -> Result<Vec<GroupId>, CommandError
     Err(CommandError::new(Exit::Usage, format!("{what} {host}")).hint(format!("hosts are {}", names.join(", "))))
 }
 
-async fn known_strategy(shards: &Shards, strategy: &str) -> Result<(), ShardError> {
-    let known = shards.catalog.strategies().await.map_err(ShardError::while_doing("asking for strategies"))?;
-    if known.iter().any(|name| name == strategy) {
+/// An error where the cluster has no such strategy, or the strategy no such threshold.
+async fn fit(shards: &Shards, options: &PlanOptions) -> Result<(), ShardError> {
+    let PlanOptions { strategy, threshold, .. } = options;
+    if strategy.is_none() && threshold.is_none() {
         return Ok(());
     }
-    let what = format!("there is no rebalance strategy {strategy}");
-    Err(ShardError::Unknown { what, hint: format!("Citus knows {}", known.join(", ")) })
+    let known = shards.catalog.strategies().await.map_err(ShardError::while_doing("asking for strategies"))?;
+    unfit(&known, strategy.as_deref(), *threshold).map_or(Ok(()), |(what, hint)| Err(ShardError::Unknown { what, hint }))
 }

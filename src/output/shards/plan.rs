@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
+use crate::health::repair::Repair;
 use crate::output::table::{self, UNKNOWN};
 use crate::output::ui::{Report, Ui};
 use crate::quantity::whole_millis;
@@ -17,12 +18,23 @@ pub struct PlanReport {
     pub moves: Vec<Move>,
     /// How many, how much, how long.
     pub estimate: Estimate,
+    /// What is put right before the first one.
+    pub repairs: Vec<Repair>,
 }
 
 impl PlanReport {
     /// Of these moves, so many at once.
     pub fn new(moves: Vec<Move>, parallel: u32) -> Self {
-        Self { schema_version: SCHEMA_VERSION, estimate: estimate(&moves, parallel), moves }
+        Self { schema_version: SCHEMA_VERSION, estimate: estimate(&moves, parallel), moves, repairs: Vec::new() }
+    }
+
+    /// The same, after these. Where nothing moves they are not needed.
+    #[must_use]
+    pub fn after(mut self, repairs: Vec<Repair>) -> Self {
+        if !self.moves.is_empty() {
+            self.repairs = repairs;
+        }
+        self
     }
 }
 
@@ -47,6 +59,7 @@ impl Report for PlanReport {
         let how = if parallel > 1 { format!("{parallel} at once") } else { "one after another".to_owned() };
         let (moves, bytes) = (if moves == 1 { "1 move".to_owned() } else { format!("{moves} moves") }, table::bytes(bytes));
         let time = table::millis(whole_millis(time));
-        table::render_for(table, ui) + &format!("\n{moves}, {bytes}, about {time}, {how} (an estimate)\n")
+        let first: String = self.repairs.iter().map(|repair| format!("first, {repair}\n")).collect();
+        table::render_for(table, ui) + &format!("\n{first}{moves}, {bytes}, about {time}, {how} (an estimate)\n")
     }
 }

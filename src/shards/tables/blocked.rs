@@ -1,6 +1,7 @@
 //! Why a table cannot be spread as it is: what Citus would refuse half way or after long work, found before it begins.
 
 use super::{After, Obstacle, TableFacts, statement};
+use crate::shards::obstacle::SET_BY_UP;
 use crate::topology::TableName;
 use crate::topology::tables::{DeclaredTable, Spread};
 
@@ -101,7 +102,7 @@ fn while_clients_write(one: &DeclaredTable, facts: &TableFacts, after: &After<'_
         add(
             found,
             format!("{table} has rows, and wal_level is {}: carrying them needs logical", after.seen.wal_level),
-            "remove wal_level from [postgres.parameters] and run `pgclusterctl up`",
+            SET_BY_UP,
         );
     }
     for other in facts.referred_by.iter().filter(|other| !after.is_distributed(other)) {

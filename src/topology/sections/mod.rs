@@ -17,6 +17,8 @@ mod whole;
 
 use std::path::Path;
 
+pub use postgres::owner_of;
+
 use super::file::TopologyFile;
 use super::finding::Finding;
 use super::ids::{ClusterName, NAME_MAX, NameError};

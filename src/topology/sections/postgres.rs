@@ -120,6 +120,11 @@ const OWNED: &[(&str, &str)] = &[
     ("citus.local_hostname", "it follows from the member's name"),
 ];
 
+/// Whose business a setting is that a topology may not set; `None` where it may.
+pub fn owner_of(setting: &str) -> Option<&'static str> {
+    OWNED.iter().find(|(owned, _)| *owned == setting).map(|(_, owner)| *owner)
+}
+
 /// Least values of settings that Patroni passes on the command line; it replaces smaller ones by its own defaults without a word
 /// (patroni/postgresql/config.py, CMDLINE_OPTIONS).
 const PATRONI_MINIMUMS: [(&str, i64); 3] =
@@ -154,10 +159,10 @@ pub(super) fn parameters(section: &PostgresSection, findings: &mut Vec<Finding>)
             );
             continue;
         }
-        if let Some((_, owner)) = OWNED.iter().find(|(owned, _)| *owned == folded) {
+        if let Some(owner) = owner_of(&folded) {
             findings.push(
                 Finding::error("owned-parameter", written.span.clone(), format!("{name} cannot be set here"))
-                    .label(*owner)
+                    .label(owner)
                     .help("remove it"),
             );
             continue;
