@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::schema;
 use super::session::Session;
+use super::shards::fill::fill;
 use super::work::Work;
 use crate::context::Context;
 use crate::engine::runner::{self, Limits};
@@ -19,7 +20,7 @@ use crate::output::{Report, Ui};
 use crate::plan::Plan;
 use crate::plan::planner::health_conditions;
 use crate::quantity::whole_millis;
-use crate::topology::Topology;
+use crate::topology::{GroupId, Topology};
 
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]
@@ -53,7 +54,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     } else {
         None
     };
-    let _guard = context.interrupt.guard();
+    let guard = context.interrupt.guard();
     let manager = session.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &session.topology.name, "up", |text| context.ui.note(text)).await?;
     let outcome = bring(context, &session, &lock, args).await;
@@ -65,8 +66,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     outcome?;
     let healthy = settle(context, &session).await;
     context.ui.result(&UpReport::new(&session.topology, pending, healthy, started.elapsed(), left_tables(&tables?)))?;
-    tell_of_idle_groups(context, &session).await;
-    Ok(Exit::Ok)
+    drop(guard);
+    offer_shards(context, session).await
 }
 
 /// Brings the cluster to what the session's topology says, and shows how it goes.
@@ -91,20 +92,29 @@ async fn settle(context: &Context, session: &Session) -> bool {
     }
 }
 
-/// A new shard group has no shards until somebody moves some there. That this cannot be seen is no failure of `up`.
-async fn tell_of_idle_groups(context: &Context, session: &Session) {
-    if session.topology.citus.is_none() {
-        return;
+/// A new shard group has no shards until somebody moves some there. That is offered with its plan where somebody can answer; consent to
+/// `up`, and `--yes` above all, is none to move data. That idle groups cannot be seen is no failure of `up`.
+async fn offer_shards(context: &Context, session: Session) -> Result<Exit, CommandError> {
+    let idle = idle_groups(&session).await.unwrap_or_default();
+    if idle.is_empty() || context.interrupt.is_asked() {
+        return Ok(Exit::Ok);
     }
-    let Ok(catalog) = super::shards::catalog(session).await else { return };
-    let Ok(idle) = catalog.idle_groups().await else { return };
-    if !idle.is_empty() {
-        let names = idle.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let verb = if idle.len() == 1 { "has" } else { "have" };
-        context
-            .ui
-            .note(format!("\n{names} {verb} no shards yet: `pgclusterctl shards rebalance --plan` shows what would go there"));
+    let names = idle.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let verb = if idle.len() == 1 { "has" } else { "have" };
+    if context.ui.can_offer() {
+        context.ui.note(format!("\n{names} {verb} no shards yet. To even that out:"));
+        let (exit, _) = fill(context, session, None).await?;
+        return Ok(exit);
     }
+    context.ui.note(format!(
+        "\n{names} {verb} no shards yet: `pgclusterctl shards rebalance` moves some there, with --plan it shows which"
+    ));
+    Ok(Exit::Ok)
+}
+
+async fn idle_groups(session: &Session) -> Option<Vec<GroupId>> {
+    session.topology.citus.as_ref()?;
+    super::shards::catalog(session).await.ok()?.idle_groups().await.ok()
 }
 
 /// Plans and runs until nothing is pending and all is healthy. The first plan is made again under the lock: between

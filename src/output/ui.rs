@@ -126,6 +126,11 @@ impl Ui {
         if self.yes || self.interactive { Ok(()) } else { Err(nobody(question, YES)) }
     }
 
+    /// Whether somebody is there to see and answer, and has not said yes to everything before: for what nobody has asked for.
+    pub fn can_offer(&self) -> bool {
+        self.interactive && !self.yes && !self.quiet
+    }
+
     /// Asks a yes/no question whose default is no. `--yes` answers it; without a terminal and without `--yes` it is refused.
     pub fn confirm(&self, question: &str) -> Result<Consent, CommandError> {
         if self.yes {
