@@ -404,3 +404,77 @@ impl Report for WhereReport {
         head + &table::render_for(table, ui)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::health;
+    use crate::shards::fixture;
+
+    const MIB: u64 = 1024 * 1024;
+
+    /// The fixture in sizes as they are, with one fuller group, one that is drained, and a table that was never analyzed.
+    fn uneven() -> ShardMap {
+        let mut map = fixture::map();
+        for placement in &mut map.placements {
+            placement.bytes = placement.bytes.map(|bytes| bytes * MIB / 10);
+            placement.rows = placement.rows.filter(|_| placement.table != "items").map(|rows| rows * 1000);
+        }
+        map.placements.iter_mut().filter(|p| p.shard == 101).for_each(|p| p.bytes = Some(70 * MIB));
+        map.placements.retain(|p| p.group != GroupId(3) || p.table == "country");
+        map.nodes.get_mut(&GroupId(3)).expect("of the fixture").takes_shards = false;
+        map
+    }
+
+    fn show(map: &ShardMap, by: By, top: usize) -> String {
+        let (topology, _) = health::fixture::healthy();
+        ListReport::new(&topology, map, by, top).text(&Ui::new(false, false, false, false))
+    }
+
+    #[test]
+    fn by_node() {
+        assert_snapshot!(show(&uneven(), By::Node, 0));
+    }
+
+    #[test]
+    fn by_table() {
+        assert_snapshot!(show(&uneven(), By::Table, 0));
+    }
+
+    #[test]
+    fn by_colocation() {
+        assert_snapshot!(show(&uneven(), By::Colocation, 0));
+    }
+
+    #[test]
+    fn the_largest_shards_follow() {
+        assert_snapshot!(show(&uneven(), By::Node, 3));
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_has_no_size() {
+        let mut map = uneven();
+        map.placements.iter_mut().filter(|p| p.group == GroupId(2)).for_each(|p| (p.bytes, p.rows) = (None, None));
+        assert_snapshot!(show(&map, By::Node, 3));
+    }
+
+    #[test]
+    fn imbalance_is_that_of_groups_that_take_shards() {
+        let last = |map: &ShardMap| show(map, By::Node, 0).lines().last().map(str::to_owned).expect("a line");
+        assert_eq!(last(&fixture::map()), "The fullest group exceeds the mean by 0 % in size, 0 % in shards.");
+        let mut map = fixture::map();
+        // 600 of 900 bytes and 4 of 6 shards on one of three groups.
+        map.placements.iter_mut().filter(|p| p.group == GroupId(3) && p.table != "country").for_each(|p| p.group = GroupId(1));
+        assert_eq!(last(&map), "The fullest group exceeds the mean by 100 % in size, 100 % in shards.");
+        map.nodes.get_mut(&GroupId(3)).expect("of the fixture").takes_shards = false;
+        assert_eq!(last(&map), "The fullest group exceeds the mean by 33 % in size, 33 % in shards.");
+    }
+
+    #[test]
+    fn without_a_table_it_says_how_to_make_one() {
+        let map = ShardMap { tables: BTreeMap::new(), placements: Vec::new(), ..fixture::map() };
+        assert!(show(&map, By::Node, 3).starts_with("No table is distributed yet"));
+    }
+}
