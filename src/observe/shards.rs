@@ -11,7 +11,9 @@ use tokio_postgres::{Client, Row};
 use crate::remote::container::Container;
 use crate::remote::fleet::{Fleet, FleetError};
 use crate::remote::sql::{self, SqlError, Words};
-use crate::shards::{Job, MoveFacts, Node, Placement, PlannedShard, ShardMap, Strategy, Table, TableKind};
+use crate::shards::{
+    Job, JobWords, Move, MoveFacts, Node, Placement, PlannedShard, RunningMove, ShardMap, Strategy, Table, TableKind,
+};
 use crate::topology::{GroupId, Topology};
 
 /// Sizes and rows are asked of every node, each of which looks at all of its files.
@@ -80,9 +82,18 @@ const REPLICATED: &str = "select p.logicalrelid::regclass::text, c.relowner, c.r
 const UNFINISHED_JOB: &str = "select max(job_id)::int8 from pg_dist_background_job
     where state not in ('finished', 'cancelled', 'failed')";
 
-const LAST_JOB: &str = "select j.job_id::int8, s.state::text, s.description, coalesce(s.details, '{}')::text
+const LAST_JOB: &str = "select j.job_id::int8, s.state::text, s.description, coalesce(s.details, '{}')::text,
+    (select coalesce(json_agg(json_build_array(t.status, t.command) order by t.task_id), '[]')::text
+        from pg_dist_background_task t where t.job_id = j.job_id),
+    (extract(epoch from coalesce(s.finished_at, now()) - s.started_at) * 1000)::int8
     from (select max(job_id) as job_id from pg_dist_background_job where job_type = 'rebalance') j,
     lateral citus_job_status(j.job_id, raw => true) s where j.job_id is not null";
+
+/// A move that a session of somebody makes, with all that move along.
+const MOVING: &str = "with p as materialized (select * from get_rebalance_progress())
+    select max(status), coalesce(sum(source_shard_size), 0)::int8, coalesce(sum(target_shard_size), 0)::int8,
+        (max(source_lsn) - min(target_lsn))::int8
+    from p where sessionid = (select sessionid from p where shardid = $1 limit 1) having count(*) > 0";
 
 const WAL_LEVEL: &str = "select current_setting('wal_level')";
 
@@ -218,8 +229,33 @@ impl Catalog {
     pub async fn last_job(&self, map: &ShardMap) -> Result<Option<Job>, SqlError> {
         let rows = self.rows(LAST_JOB, &[], SLOW).await?;
         Ok(rows.first().and_then(|row| {
-            let (Words(description), Words(details)) = (row.get(2), row.get(3));
-            Job::read(row.get(0), row.get(1), &description, &details, map)
+            let (Words(description), Words(details), Words(tasks)) = (row.get(2), row.get(3), row.get(4));
+            let words = JobWords {
+                id: row.get(0),
+                state: row.get(1),
+                description: &description,
+                details: &details,
+                tasks: &tasks,
+                elapsed_ms: row.get::<_, Option<i64>>(5).map(number),
+            };
+            Job::read(&words, map)
+        }))
+    }
+
+    /// How far the move of a shard is that some session makes; `None` when none does.
+    pub async fn moving(&self, one: &Move) -> Result<Option<RunningMove>, SqlError> {
+        let shard = i64::try_from(one.shard).unwrap_or(i64::MAX);
+        let rows = self.rows(MOVING, &[&shard], SLOW).await?;
+        Ok(rows.first().map(|row| RunningMove {
+            shard: one.shard,
+            table: one.tables.first().cloned().unwrap_or_default(),
+            from: Some(one.from),
+            to: Some(one.to),
+            phase: row.get::<_, Option<String>>(0).unwrap_or_default(),
+            source_bytes: number(row.get(1)),
+            target_bytes: number(row.get(2)),
+            lag_bytes: row.get::<_, Option<i64>>(3).map(number),
+            retried: 0,
         }))
     }
 }

@@ -64,10 +64,30 @@ pub struct Job {
     pub done: u64,
     /// Moves in all.
     pub moves: u64,
+    /// Bytes of those that are done; `None` while the size of one is not known.
+    pub moved_bytes: Option<u64>,
+    /// Bytes of those that have yet to begin; `None` while the size of one is not known.
+    pub waiting_bytes: Option<u64>,
+    /// From its first move to its end, or until now; `None` before the first.
+    pub elapsed_ms: Option<u64>,
     /// Those that happen now.
     pub running: Vec<RunningMove>,
     /// What failed moves say, one line each.
     pub errors: Vec<String>,
+    /// Those that are done, for who follows it.
+    #[serde(skip)]
+    pub finished: Vec<FinishedMove>,
+}
+
+/// A move that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedMove {
+    /// The shard by which Citus names the move.
+    pub shard: u64,
+    /// Its table; empty where it is gone.
+    pub table: String,
+    /// All that moved along; `None` where that is not known.
+    pub bytes: Option<u64>,
 }
 
 /// A move that happens now.
@@ -91,6 +111,35 @@ pub struct RunningMove {
     pub lag_bytes: Option<u64>,
     /// How often it was tried again.
     pub retried: u64,
+}
+
+impl RunningMove {
+    /// Whether rows are copied now: in all other phases bytes come from elsewhere, as of an index that is built, or not at all.
+    pub fn is_copying(&self) -> bool {
+        self.phase == "Copying Data"
+    }
+
+    /// Bytes that are still to come.
+    pub fn left_bytes(&self) -> u64 {
+        self.source_bytes.saturating_sub(self.target_bytes)
+    }
+}
+
+/// A job in Citus' words.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct JobWords<'a> {
+    /// Its number.
+    pub id: i64,
+    /// Its state.
+    pub state: &'a str,
+    /// What it is about.
+    pub description: &'a str,
+    /// Details of `citus_job_status(…, raw => true)`.
+    pub details: &'a str,
+    /// Pairs of state and command of all its tasks in pg_dist_background_task, as JSON: the details have only some.
+    pub tasks: &'a str,
+    /// Milliseconds since its first task began.
+    pub elapsed_ms: Option<u64>,
 }
 
 /// Column `details` of `citus_job_status(…, raw => true)`.
@@ -140,17 +189,35 @@ struct Positions {
 
 impl Job {
     /// From what Citus says about it; `None` where a word is not known.
-    pub fn read(id: i64, state: &str, description: &str, details: &str, map: &ShardMap) -> Option<Self> {
-        let details: Details = serde_json::from_str(details).ok()?;
+    pub fn read(words: &JobWords<'_>, map: &ShardMap) -> Option<Self> {
+        let details: Details = serde_json::from_str(words.details).ok()?;
+        let tasks: Vec<(String, String)> = serde_json::from_str(words.tasks).ok()?;
+        let sizes = map.bundle_bytes();
+        let shards = |states: &[&str]| -> Vec<u64> {
+            let those = tasks.iter().filter(|(state, _)| states.contains(&state.as_str()));
+            those.filter_map(|(_, command)| arguments(command)).map(|(shard, _, _)| shard).collect()
+        };
+        let size = |shard: u64| sizes.get(&shard).copied().flatten();
+        let finished = shards(&["done"]).into_iter();
+        let finished: Vec<_> =
+            finished.map(|shard| FinishedMove { shard, table: table(shard, map), bytes: size(shard) }).collect();
         let running = details.tasks.iter().filter(|task| task.state == "running").filter_map(|task| running(task, map));
+        let running: Vec<RunningMove> = running.collect();
+        // One that has only begun is a while on its way into the details.
+        let waiting = shards(&["blocked", "runnable", "running"]).into_iter();
+        let waiting = waiting.filter(|shard| running.iter().all(|one| one.shard != *shard));
         let failed = details.tasks.iter().filter(|task| !task.message.is_empty());
         Some(Self {
-            id,
-            state: JobState::parse(state)?,
-            description: description.to_owned(),
+            id: words.id,
+            state: JobState::parse(words.state)?,
+            description: words.description.to_owned(),
             done: details.task_state_counts.done,
             moves: details.task_state_counts.done + details.task_state_counts.others.values().sum::<u64>(),
-            running: running.collect(),
+            moved_bytes: finished.iter().map(|one| one.bytes).sum(),
+            waiting_bytes: waiting.map(size).sum(),
+            elapsed_ms: words.elapsed_ms,
+            running,
+            finished,
             errors: failed.map(|task| format!("{}: {}", subject(task, map), first_error(&task.message))).collect(),
         })
     }
@@ -229,9 +296,36 @@ mod tests {
         "command": "SELECT pg_catalog.citus_move_shard_placement(103,4,2,'auto')"}],
         "task_state_counts": {"done": 2, "blocked": 9, "running": 1}}"#;
 
+    /// A task may be none of a move; what was given up is neither done nor waited for.
+    const TASKS: &str = r#"[["done", "SELECT pg_catalog.replicate_reference_tables('auto')"],
+        ["done", "SELECT pg_catalog.citus_move_shard_placement(101,2,3,'auto')"],
+        ["running", "SELECT pg_catalog.citus_move_shard_placement(103,4,2,'auto')"],
+        ["blocked", "SELECT pg_catalog.citus_move_shard_placement(102,3,2,'auto')"],
+        ["error", "SELECT pg_catalog.citus_move_shard_placement(202,3,2,'auto')"]]"#;
+
+    fn read(state: &str, details: &str, tasks: &str) -> Option<Job> {
+        Job::read(&JobWords { id: 1, state, details, tasks, ..JobWords::default() }, &fixture::map())
+    }
+
+    #[test]
+    fn bytes_are_those_of_all_that_moves_along() {
+        let job = read("running", RUNNING, TASKS).expect("it is read");
+        assert_eq!((job.moved_bytes, job.waiting_bytes), (Some(300), Some(300)));
+        let begun = read("running", "{}", TASKS).expect("it is read");
+        assert_eq!((begun.moved_bytes, begun.waiting_bytes), (Some(300), Some(600)), "103 runs, and is not told of yet");
+        assert_eq!(job.finished, [FinishedMove { shard: 101, table: "orders".into(), bytes: Some(300) }]);
+    }
+
+    #[test]
+    fn bytes_of_a_shard_that_is_gone_are_unknown() {
+        let gone = r#"[["done", "SELECT pg_catalog.citus_move_shard_placement(999,2,3,'auto')"]]"#;
+        let job = read("finished", "{}", gone).expect("it is read");
+        assert_eq!((job.moved_bytes, job.waiting_bytes), (None, Some(0)));
+    }
+
     #[test]
     fn a_running_job_says_what_moves_where() {
-        let job = Job::read(1, "running", "Rebalance", RUNNING, &fixture::map()).expect("it is read");
+        let job = read("running", RUNNING, TASKS).expect("it is read");
         assert_eq!((job.done, job.moves, job.state), (2, 12, JobState::Running));
         let moving = &job.running[0];
         assert_eq!((moving.shard, moving.table.as_str()), (103, "orders"));
@@ -245,7 +339,7 @@ mod tests {
         let details = r#"{"tasks": [{"LSN": {"lag": -8, "source": null, "target": null},
             "size": {"source": null, "target": null}, "phase": null, "state": "running",
             "command": "SELECT pg_catalog.citus_move_shard_placement(103,4,2,'auto')"}], "task_state_counts": {"running": 1}}"#;
-        let job = Job::read(1, "running", "", details, &fixture::map()).expect("it is read");
+        let job = read("running", details, "[]").expect("it is read");
         assert_eq!((job.running[0].source_bytes, job.running[0].lag_bytes), (0, Some(0)));
     }
 
@@ -254,7 +348,7 @@ mod tests {
         let details = r#"{"tasks": [{"state": "error", "retried": 3, "task_id": 1,
             "message": "ERROR: could not extend file: No space left on device\nCONTEXT: while executing command on worker-1-1:5432",
             "command": "SELECT pg_catalog.citus_move_shard_placement(103,4,2,'auto')"}], "task_state_counts": {"error": 1}}"#;
-        let job = Job::read(1, "failed", "Rebalance", details, &fixture::map()).expect("it is read");
+        let job = read("failed", details, "[]").expect("it is read");
         assert_eq!(job.errors, ["shard 103 of orders: ERROR: could not extend file: No space left on device"]);
         assert!(way_out(&job.errors[0]).is_some_and(|way| way.contains("make room")));
         assert!(job.state.is_over());
@@ -262,8 +356,9 @@ mod tests {
 
     #[test]
     fn words_that_nobody_knows_are_no_job() {
-        assert_eq!(Job::read(1, "dancing", "", "{}", &fixture::map()), None);
-        assert_eq!(Job::read(1, "running", "", "nonsense", &fixture::map()), None);
+        assert_eq!(read("dancing", "{}", "[]"), None);
+        assert_eq!(read("running", "nonsense", "[]"), None);
+        assert_eq!(read("running", "{}", "nonsense"), None);
         assert_eq!(way_out("ERROR: deadlock detected"), None);
     }
 

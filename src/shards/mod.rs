@@ -8,15 +8,17 @@ mod job;
 mod model;
 mod moves;
 mod obstacle;
+mod pace;
 mod split;
 mod strategy;
 mod tables;
 
 pub use balance::{Load, imbalance_percent, loads, shared};
-pub use job::{Job, JobState, RunningMove, way_out};
+pub use job::{FinishedMove, Job, JobState, JobWords, RunningMove, way_out};
 pub use model::{Node, Placement, ShardMap, Table, TableKind};
 pub use moves::{Estimate, Move, PlannedShard, TransferMode, estimate, moves};
 pub use obstacle::{MoveFacts, Obstacle, Room, Wanted, obstacles};
+pub use pace::{Pace, Speed};
 pub use split::split_points;
 pub use strategy::{Strategy, unfit};
 pub use tables::{CitusTable, TableFacts, TableRow, TableState, TablesSeen, Task, compare};

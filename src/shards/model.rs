@@ -23,6 +23,21 @@ impl ShardMap {
     pub fn movable(&self) -> impl Iterator<Item = &Placement> {
         self.placements.iter().filter(|p| self.tables.get(&p.table).is_some_and(|t| t.kind.is_sharded()))
     }
+
+    /// Placements with the same answer lie together and move together: tables of one colocation, the same range of hash values, one group.
+    pub fn bundle(&self, placement: &Placement) -> (u32, Option<(i32, i32)>, GroupId) {
+        (self.tables.get(&placement.table).map_or(0, |table| table.colocation), placement.range, placement.group)
+    }
+
+    /// Bytes of each shard with all that move along; `None` while one of them is unknown.
+    pub fn bundle_bytes(&self) -> BTreeMap<u64, Option<u64>> {
+        let mut sums = BTreeMap::new();
+        for placement in self.movable() {
+            let sum = sums.entry(self.bundle(placement)).or_insert(Some(0));
+            *sum = sum.zip(placement.bytes).map(|(sum, more): (u64, u64)| sum + more);
+        }
+        self.movable().map(|placement| (placement.shard, sums[&self.bundle(placement)])).collect()
+    }
 }
 
 /// A primary of pg_dist_node.

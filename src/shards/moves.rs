@@ -81,7 +81,7 @@ pub fn moves(map: &ShardMap, planned: &[PlannedShard]) -> Vec<Move> {
 }
 
 /// What a move costs before its first byte and after its last: replication set up, caught up and switched (measured on the lab).
-const MOVE_OVERHEAD: Duration = Duration::from_secs(3);
+pub(super) const MOVE_OVERHEAD: Duration = Duration::from_secs(3);
 /// Bytes a second of all moves together: an initial copy over a network of 1 Gbit/s, with indexes built behind it. An estimate.
 const COPY_RATE: u64 = 50 * 1024 * 1024;
 
@@ -90,7 +90,13 @@ const COPY_RATE: u64 = 50 * 1024 * 1024;
 pub fn estimate(moves: &[Move], parallel: u32) -> Estimate {
     let bytes = moves.iter().filter_map(|m| m.bytes).sum();
     let rounds = u32::try_from(moves.len()).unwrap_or(u32::MAX).div_ceil(parallel.max(1));
-    Estimate { moves: moves.len(), parallel, bytes, time: MOVE_OVERHEAD * rounds + Duration::from_secs(bytes / COPY_RATE) }
+    Estimate { moves: moves.len(), parallel, bytes, time: expected(u64::from(rounds), bytes) }
+}
+
+/// How long so many moves of so many bytes take, one after another. An estimate.
+pub(super) fn expected(moves: u64, bytes: u64) -> Duration {
+    let overhead = MOVE_OVERHEAD * u32::try_from(moves).unwrap_or(u32::MAX);
+    overhead + Duration::from_millis(bytes / (COPY_RATE / 1000))
 }
 
 /// See [`estimate`].

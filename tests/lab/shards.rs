@@ -54,6 +54,9 @@ pub fn move_under_load(lab: &Lab, runtime: &Runtime, target: &Target) {
     let writer = runtime.block_on(async { Writer::start(target.clone(), "moved") });
     kill_while_it_drains(lab);
     lab.ctl(&["shards", "status", "--follow"]).ok();
+    let job = &lab.json(&["shards", "status"])["job"];
+    let some = |key: &str| job[key].as_u64().is_some_and(|number| number > 0);
+    assert!(some("moved_bytes") && some("elapsed_ms") && job["waiting_bytes"] == 0, "{job:#}");
     assert_eq!(runtime.block_on(target.number(&format!("{OF_LEDGER} 3"))), 0);
     assert_eq!(takes_shards(lab, 3), Some(false));
 
@@ -112,6 +115,7 @@ fn two_at_once(lab: &Lab, runtime: &Runtime, target: &Target) {
     }
     let run = finished(&rebalance.wait_with_output().expect("it ended"), Duration::ZERO).ok();
     assert_eq!(most, 2, "moves at once\n{}", run.stderr);
+    assert!(run.stderr.contains(" moved, ") && run.stderr.contains("B/s"), "bytes and a rate of moves\n{}", run.stderr);
 }
 
 /// Starts draining the third group, and kills the operator as soon as the first move is told.

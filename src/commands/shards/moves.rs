@@ -1,11 +1,16 @@
 //! `shards move`, `isolate` and `split`: one shard at a time, with those that lie together with it.
 
+use std::convert::Infallible;
+use std::time::Instant;
+
 use super::list::known_table;
-use super::{Shards, ready};
+use super::rebalance::LOOK;
+use super::{Shards, catalog, ready};
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::output::Step;
-use crate::shards::{Move, Node, Placement, TableKind, TransferMode, split_points};
+use crate::output::shards as output;
+use crate::output::{Step, table};
+use crate::shards::{Move, Node, Pace, Placement, TableKind, TransferMode, split_points};
 use crate::steps::rebalance::{self, ShardError, key_value, shard_of};
 use crate::topology::GroupId;
 
@@ -62,14 +67,43 @@ pub async fn relocate(context: &Context, args: &MoveArgs) -> Result<Exit, Comman
         context.ui.note(format!("shard {} is on {group} already", args.shard));
         return Ok(Exit::Ok);
     }
-    let plan = ready::checked(context, &shards, together(&shards, placement, group), args.transfer).await?;
+    let one = together(&shards, placement, group);
+    let plan = ready::checked(context, &shards, one.clone(), args.transfer).await?;
     context.ui.aside(&plan);
     let consent = context.ui.confirm("Move it?")?;
     ready::mend(context, &shards, &plan.repairs, &consent).await?;
     let step = Step::start(&context.ui, format!("shard {} from {} to {group}", args.shard, placement.group));
-    rebalance::move_shard(&shards.catalog, args.shard, from, to, args.transfer, &consent).await?;
-    step.done("moved");
+    let started = Instant::now();
+    tokio::select! {
+        moved = rebalance::move_shard(&shards.catalog, args.shard, from, to, args.transfer, &consent) => moved?,
+        never = watch(context, &shards, &one, &step) => match never {},
+    }
+    let rate = |bytes| output::rate(bytes, started.elapsed()).map(|rate| format!(", {}, {rate}", table::bytes(bytes)));
+    step.done(&format!("moved{}", one.bytes.and_then(rate).unwrap_or_default()));
     Ok(Exit::Ok)
+}
+
+/// Shows how far a move is until it is dropped, over a connection of its own: the other one waits for the move.
+async fn watch(context: &Context, shards: &Shards, one: &Move, step: &Step) -> Infallible {
+    if !context.ui.draws_progress() {
+        return std::future::pending().await;
+    }
+    let (started, mut pace, mut watching) = (Instant::now(), Pace::default(), None);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if watching.is_none() {
+            watching = catalog(&shards.session).await.ok();
+        }
+        let Some(watcher) = &watching else { continue };
+        match watcher.moving(one).await {
+            Ok(Some(now)) => {
+                pace.look(started.elapsed(), [&now]);
+                step.at(&output::doing(&now, &pace));
+            }
+            Ok(None) => {}
+            Err(_) => watching = None,
+        }
+    }
 }
 
 /// Runs `shards isolate`.
@@ -129,15 +163,10 @@ fn find(shards: &Shards, shard: u64) -> Result<(&Placement, &Node), ShardError> 
     })
 }
 
-/// The move of a shard with all that lie together with it: the same range of hash values, of tables of one colocation.
+/// The move of a shard with all that lie together with it.
 fn together(shards: &Shards, placement: &Placement, to: GroupId) -> Move {
-    let colocation = |table: &str| shards.map.tables.get(table).map(|t| t.colocation);
-    let mine = colocation(&placement.table);
-    let all: Vec<&Placement> = shards
-        .map
-        .movable()
-        .filter(|p| p.group == placement.group && p.range == placement.range && colocation(&p.table) == mine)
-        .collect();
+    let map = &shards.map;
+    let all: Vec<&Placement> = map.movable().filter(|p| map.bundle(p) == map.bundle(placement)).collect();
     Move {
         shard: placement.shard,
         tables: all.iter().map(|p| p.table.clone()).collect(),

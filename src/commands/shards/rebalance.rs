@@ -9,14 +9,13 @@ use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
 use crate::health::repair::Repair;
 use crate::observe::shards::PlanOptions;
-use crate::output::shards::{JobReport, PlanReport, tell};
-use crate::output::{Step, Ui};
+use crate::output::shards::{Following, JobReport, PlanReport};
 use crate::shards::{Job, JobState, Node, TransferMode, Wanted, moves, obstacles, unfit};
 use crate::steps::rebalance::{self, ShardError, Start};
 use crate::topology::{GroupId, HostName};
 
-/// Pause between two looks at the job.
-const LOOK: Duration = Duration::from_secs(1);
+/// Pause between two looks at what moves.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// The coordinators' leader may change while a rebalance runs: how long it is waited for.
 const LEADERLESS: Duration = Duration::from_secs(60);
 
@@ -331,8 +330,8 @@ async fn follow(context: &Context, shards: &Shards, id: i64) -> Result<Exit, Com
 /// Follows a job to its end; `None` when that was interrupted. It goes on without this program, and over a change of the coordinators' leader.
 async fn followed(context: &Context, shards: &Shards, id: i64) -> Result<Option<Job>, CommandError> {
     let _guard = context.interrupt.guard();
-    let step = Step::start(&context.ui, format!("rebalance, job {id}"));
-    let (mut seen, mut told) = (Instant::now(), None);
+    let mut following = Following::start(&context.ui, format!("rebalance, job {id}"));
+    let mut seen = Instant::now();
     let mut newer = None;
     loop {
         if context.interrupt.is_asked() {
@@ -341,9 +340,9 @@ async fn followed(context: &Context, shards: &Shards, id: i64) -> Result<Option<
         match newer.as_ref().unwrap_or(&shards.catalog).last_job(&shards.map).await {
             Ok(Some(job)) => {
                 seen = Instant::now();
-                progress(&context.ui, &step, &job, &mut told);
+                following.show(&job);
                 if job.state.is_over() {
-                    step.done(&format!("{}, {} of {} moves", job.state.word(), job.done, job.moves));
+                    following.done(&job);
                     return Ok(Some(job));
                 }
             }
@@ -354,17 +353,6 @@ async fn followed(context: &Context, shards: &Shards, id: i64) -> Result<Option<
             Err(_) => newer = catalog(&shards.session).await.ok(),
         }
         tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// On a terminal the line changes in place; elsewhere one line is told for each move that is done, or broke.
-fn progress(ui: &Ui, step: &Step, job: &Job, told: &mut Option<(u64, Vec<String>)>) {
-    let text = tell(job);
-    step.at(&text);
-    let now = Some((job.done, job.errors.clone()));
-    if !ui.draws_progress() && *told != now {
-        *told = now;
-        ui.note(format!("  {text}"));
     }
 }
 

@@ -1,10 +1,14 @@
 //! A rebalance that runs or ran.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
+use super::progress::{part, rate};
 use crate::output::table::{self, MISSING, UNKNOWN};
 use crate::output::ui::{Report, Tone, Ui};
+use crate::quantity::whole_millis;
 use crate::shards::{Job, JobState, RunningMove, way_out};
 
 /// Citus' newest rebalance.
@@ -39,7 +43,7 @@ impl Report for JobReport {
             text += "\n";
         }
         let state = ui.paint(tone(job.state), job.state.word());
-        text += &format!("job {} is {state}: {} of {} moves done\n", job.id, job.done, job.moves);
+        text += &format!("job {} is {state}: {} of {} moves{}\n", job.id, job.done, job.moves, so_far(job));
         for error in &job.errors {
             text += &format!("{}  {error}\n", ui.paint(Tone::Bad, "error"));
             if let Some(way) = way_out(error) {
@@ -73,34 +77,92 @@ fn tone(state: JobState) -> Tone {
     }
 }
 
-/// A job on one line, for progress: `3 of 10 moves; shard 102535 of orders, shard-3 -> shard-1: Copying Data, 3.1 of 12 MiB`. A move
-/// that broke is told with its cause: until Citus has tried again often enough, nothing else says what is waited for.
-pub fn tell(job: &Job) -> String {
-    let moves = job.running.iter().map(|one| {
-        let [shard, table, from, to, phase, copied, of, _] = row(one);
-        format!("shard {shard} of {table}, {from} -> {to}: {phase}, {copied} of {of}")
-    });
-    let broken = job.errors.iter().map(|error| format!("tried again: {error}"));
-    let head = format!("{} of {} moves", job.done, job.moves);
-    std::iter::once(head).chain(moves).chain(broken).collect::<Vec<_>>().join("; ")
+/// ` done, 36.0 of 120 MiB in 4 min, 512 KiB/s, about 9 min left`: as much of it as is known.
+fn so_far(job: &Job) -> String {
+    let mut text = " done".to_owned();
+    let bytes = job.progress_bytes();
+    if let Some((there, all)) = bytes.filter(|(_, all)| *all > 0) {
+        let bytes = if job.state.is_over() { table::bytes(there) } else { part(there, all) };
+        text += &format!(", {bytes}");
+    }
+    if let Some(elapsed) = job.elapsed_ms {
+        text += &format!(" in {}", table::millis(elapsed));
+        let rate = bytes.filter(|(there, _)| *there > 0).and_then(|(there, _)| rate(there, Duration::from_millis(elapsed)));
+        text += &rate.map(|rate| format!(", {rate}")).unwrap_or_default();
+    }
+    let left = job.left().filter(|left| !left.is_zero());
+    text + &left.map(|left| format!(", about {} left", table::millis(whole_millis(left)))).unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use crate::topology::GroupId;
+
+    const MIB: u64 = 1024 * 1024;
+
+    /// A move of 40 MiB.
+    pub fn running(phase: &str, bytes: u64) -> RunningMove {
+        RunningMove {
+            shard: 7,
+            table: "orders".into(),
+            from: Some(GroupId(3)),
+            to: Some(GroupId(1)),
+            phase: phase.into(),
+            source_bytes: 40 * MIB,
+            target_bytes: bytes,
+            lag_bytes: None,
+            retried: 0,
+        }
+    }
+
+    /// Ten moves, 60 MiB moved and 140 MiB waiting after a minute.
+    pub fn job(done: u64, running: Vec<RunningMove>) -> Job {
+        Job {
+            id: 5,
+            state: JobState::Running,
+            description: String::new(),
+            done,
+            moves: 10,
+            moved_bytes: Some(60 * MIB),
+            waiting_bytes: Some(140 * MIB),
+            elapsed_ms: Some(60_000),
+            running,
+            errors: Vec::new(),
+            finished: Vec::new(),
+        }
+    }
+
+    fn show(job: Job) -> String {
+        JobReport::new(Some(job)).text(&Ui::new(false, false, false, false))
+    }
 
     #[test]
-    fn a_move_that_broke_is_told_while_it_is_tried_again() {
-        let error = "shard 103 of orders: ERROR: connection to the remote node failed".to_owned();
-        let job = Job {
-            id: 1,
-            state: JobState::Failing,
-            description: String::new(),
-            done: 3,
-            moves: 10,
-            running: Vec::new(),
-            errors: vec![error.clone()],
-        };
-        assert_eq!(tell(&job), format!("3 of 10 moves; tried again: {error}"));
+    fn a_job_that_runs() {
+        let behind = RunningMove { shard: 8, lag_bytes: Some(2048), ..running("Catching Up", 30 * MIB) };
+        let job = Job { waiting_bytes: Some(60 * MIB), ..job(3, vec![running("Copying Data", 10 * MIB), behind]) };
+        insta::assert_snapshot!(show(job));
+    }
+
+    #[test]
+    fn a_job_that_is_over_has_nothing_left() {
+        let over = Job { state: JobState::Finished, moved_bytes: Some(200 * MIB), waiting_bytes: Some(0), ..job(10, vec![]) };
+        assert_eq!(show(over), "job 5 is finished: 10 of 10 moves done, 200 MiB in 60.0 s, 3.3 MiB/s\n");
+        let stopped = Job { state: JobState::Cancelled, ..job(3, vec![]) };
+        assert_eq!(show(stopped), "job 5 is cancelled: 3 of 10 moves done, 60.0 MiB in 60.0 s, 1.0 MiB/s\n");
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let scheduled = Job { state: JobState::Scheduled, moved_bytes: Some(0), elapsed_ms: None, ..job(0, vec![]) };
+        assert_eq!(show(scheduled), "job 5 is scheduled: 0 of 10 moves done, 0 B of 140 MiB\n");
+        let gone = Job { moved_bytes: None, ..job(3, vec![]) };
+        assert_eq!(show(gone), "job 5 is running: 3 of 10 moves done in 60.0 s\n");
+    }
+
+    #[test]
+    fn a_job_as_json() {
+        let report = JobReport::new(Some(job(3, vec![running("Copying Data", 10 * MIB)])));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&report).expect("it is written"));
     }
 }

@@ -3,11 +3,13 @@
 mod job;
 mod list;
 mod plan;
+mod progress;
 mod tables;
 
-pub use job::{JobReport, tell};
+pub use job::JobReport;
 pub use list::{By, ListReport, WhereReport};
 pub use plan::PlanReport;
+pub use progress::{Following, doing, rate};
 pub use tables::TablesReport;
 
 /// Version of the JSON documents: raised when a key changes its meaning or goes.
