@@ -82,7 +82,7 @@ fn run(scenario: &str, number: u32, outage: u64) -> Run {
             group: Some("worker-1".into()),
             detection: Some(ms(outage / 2)),
             promotion: Some(ms(outage / 4)),
-            routing: Some(ms(outage / 4 - 50)),
+            routing: Some(ms(outage / 4 - 100)),
         },
         budget: (number == 1).then(budget),
         promise: Promises { outage: Some(ms(5000)), redundancy: Some(ms(60_000)), ..Promises::default() },

@@ -256,8 +256,13 @@ SCENARIO       PASSED  OUTAGE P50     P95     MAX  PROMISED  EXCEEDED  REDUNDANT
 kill <leader>     1/2       4.0 s   9.0 s   9.0 s     5.0 s         1     30.0 s     1  fail
 cut a link        1/1      700 ms  700 ms  700 ms     5.0 s         0     30.0 s     0  pass
 
-SCENARIO       OF ITS OUTAGE          P50     P95     MAX  BUDGET    P95   WORST
-kill <leader>  detection            2.0 s   4.5 s   4.5 s  500 ms      –   1.0 s
+SCENARIO       OF ITS OUTAGE          P50     P95     MAX  BUDGET    P95  WORST
+kill <leader>  detection            2.0 s   4.5 s   4.5 s  500 ms      –  1.0 s
+kill <leader>  promotion, routing   1.9 s   4.4 s   4.4 s  400 ms      –  1.0 s
+kill <leader>  all of it            4.0 s   9.0 s   9.0 s  900 ms  1.6 s  2.0 s
+cut a link     detection           350 ms  350 ms  350 ms  500 ms      –  1.0 s
+cut a link     promotion, routing  250 ms  250 ms  250 ms  400 ms      –  1.0 s
+cut a link     all of it           700 ms  700 ms  700 ms  900 ms  1.6 s  2.0 s
 
 fail  kill <leader> run 2
       lost in worker-1: acknowledged, and not on <b>: 1 operation (1#3)
