@@ -8,12 +8,16 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::containers::Containers;
-use super::store::{Raft, Store, StoreError, follows};
+use super::store::{Follower, Raft, Store, StoreError, follower};
 use super::watch::{Leader, Sample};
 
 /// How long somebody must have led before anything is moved: longer than a failover takes until all clients are served again. Every
 /// write to etcd waits while its leadership moves, and a promotion is made of such writes.
 const ESTABLISHED: Duration = Duration::from_secs(10);
+
+/// So many entries are in flight at most where a member keeps up: some seconds of what Patroni and the guards write. One that catches
+/// up after a while without the others, or has just joined, is thousands behind.
+const ENTRIES_BEHIND: u64 = 100;
 
 /// Groups that clients write through: the coordinators with Citus, the only group without.
 const COORDINATORS: [&str; 2] = ["0", ""];
@@ -76,19 +80,28 @@ pub async fn keep_apart(store: &Store, containers: &Containers, leader: &Leader)
         return Ok(Placement::Good);
     }
     let beside = leader.holder.clone();
-    let follow = join_all(raft.others.iter().map(|(_, url)| async {
+    let others = join_all(raft.others.iter().map(|(id, url)| async {
         match url {
-            Some(url) => follows(url, raft.index).await,
-            None => false,
+            Some(url) => (*id, follower(url).await),
+            None => (*id, None),
         }
     }));
-    match raft.others.first() {
-        Some((to, _)) if follow.await.into_iter().all(|follows| follows) => {
-            store.hand_over(*to).await?;
-            Ok(Placement::Moved { to: *to, beside })
+    match successor(&others.await, raft.index) {
+        Some(to) => {
+            store.hand_over(to).await?;
+            Ok(Placement::Moved { to, beside })
         }
-        _ => Ok(Placement::Stuck { beside }),
+        None => Ok(Placement::Stuck { beside }),
     }
+}
+
+/// Who is to lead etcd instead of a leader whose log ends at `index`: the first of the others, and nobody unless all of them answer
+/// (`Some`), complain of nothing, know a leader and are up to date.
+fn successor(others: &[(u64, Option<Follower>)], index: u64) -> Option<u64> {
+    let keeps_up =
+        |member: &Follower| member.well && member.led && member.applied.saturating_add(ENTRIES_BEHIND) >= index;
+    let whole = others.iter().all(|(_, member)| member.as_ref().is_some_and(keeps_up));
+    others.first().filter(|_| whole).map(|(id, _)| *id)
 }
 
 /// Renewed within the last three seconds, three rounds of Patroni's shortest loop.
@@ -107,6 +120,40 @@ mod tests {
         let group = Group { leader, settings: None, late: Duration::ZERO, woken: 0 };
         let at = Duration::from_secs(at);
         Sample { sent: at, answered: at, term: 1, groups: [("0".to_owned(), group)].into() }
+    }
+
+    const INDEX: u64 = 5_000;
+
+    fn member(applied: u64) -> Option<Follower> {
+        Some(Follower { well: true, led: true, applied })
+    }
+
+    #[test]
+    fn etcd_is_led_on_by_the_first_of_the_others() {
+        assert_eq!(successor(&[(7, member(INDEX)), (9, member(INDEX))], INDEX), Some(7));
+        // A follower goes on after the leader was asked.
+        assert_eq!(successor(&[(7, member(INDEX + 3)), (9, member(INDEX - ENTRIES_BEHIND))], INDEX), Some(7));
+        assert_eq!(successor(&[(7, member(0))], 60), Some(7), "a log that has just begun");
+    }
+
+    #[test]
+    fn etcd_stays_where_it_is_while_a_member_of_it_is_missing_or_behind() {
+        let well = (7, member(INDEX));
+        let complains = Some(Follower { well: false, led: true, applied: INDEX });
+        let alone = Some(Follower { well: true, led: false, applied: INDEX });
+        for (what, other) in
+            [("silent", None), ("behind", member(INDEX - ENTRIES_BEHIND - 1)), ("complains", complains), ("alone", alone)]
+        {
+            assert_eq!(successor(&[well, (9, other)], INDEX), None, "{what}");
+            assert_eq!(successor(&[(9, other), well], INDEX), None, "{what}, and asked first");
+        }
+        assert_eq!(successor(&[], INDEX), None, "the only member");
+    }
+
+    #[test]
+    fn nothing_is_moved_while_a_lease_is_not_being_renewed() {
+        assert!(is_calm(20, 20) && is_calm(20, 17) && !is_calm(20, 16));
+        assert!(is_calm(20, 21), "extended by a new leader of etcd");
     }
 
     #[test]

@@ -52,9 +52,16 @@ pub struct Raft {
     pub others: Vec<(u64, Option<String>)>,
 }
 
-/// So many entries are in flight at most where a member keeps up: some seconds of what Patroni and the guards write. One that catches
-/// up after a while without the others, or has just joined, is thousands behind.
-const ENTRIES_BEHIND: u64 = 100;
+/// What another member of etcd says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Follower {
+    /// Whether it reports no errors, such as an alarm.
+    pub well: bool,
+    /// Whether it knows a leader.
+    pub led: bool,
+    /// Up to where it has applied the log.
+    pub applied: u64,
+}
 
 /// A connection to the local member.
 #[derive(Clone)]
@@ -187,11 +194,10 @@ impl Store {
     }
 }
 
-/// Whether a member elsewhere answers, follows without complaints and has applied the log up to about that index.
-pub async fn follows(url: &str, index: u64) -> bool {
-    let Ok(mut client) = lazy(url).await else { return false };
-    let Ok(status) = client.status().await else { return false };
-    status.errors().is_empty() && status.leader() != 0 && status.raft_applied_index().saturating_add(ENTRIES_BEHIND) >= index
+/// Asks a member elsewhere; `None` when it does not answer.
+pub async fn follower(url: &str) -> Option<Follower> {
+    let status = lazy(url).await.ok()?.status().await.ok()?;
+    Some(Follower { well: status.errors().is_empty(), led: status.leader() != 0, applied: status.raft_applied_index() })
 }
 
 const EMPTY: Group = Group { leader: None, settings: None, late: Duration::ZERO, woken: 0 };
