@@ -1,9 +1,12 @@
 //! The guard at work: looks five times a second, listens to Docker, and acts on what [`super::watch`] concludes.
 //!
-//! Every decision is a line on stderr (`key=value`, readable by people and by log collectors) and a counter.
+//! Every decision is a line on stderr (`key=value`, readable by people and by log collectors) and a counter; what is done several
+//! times a second is a line for the first time.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
@@ -92,12 +95,14 @@ struct Guard {
     changes: BTreeMap<String, LeaderChange>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct LeaderChange {
     lease: i64,
     at: Option<Duration>,
     woken: i64,
     woken_at: Duration,
+    /// Whether this guard has said so: once for each change.
+    told: Arc<AtomicBool>,
 }
 
 impl Guard {
@@ -163,20 +168,24 @@ impl Guard {
         let now = sample.answered;
         for (name, group) in &sample.groups {
             let lease = group.leader.as_ref().map_or(0, |l| l.lease);
-            let first = LeaderChange { lease, at: None, woken: group.woken, woken_at: now };
+            let first = LeaderChange { lease, at: None, woken: group.woken, woken_at: now, told: Arc::default() };
             let change = self.changes.entry(name.clone()).or_insert(first);
             if change.lease != lease {
-                (change.lease, change.at) = (lease, Some(now));
+                (change.lease, change.at, change.told) = (lease, Some(now), Arc::default());
             }
             if change.woken != group.woken {
                 (change.woken, change.woken_at) = (group.woken, now);
             }
             let lively = change.at.is_some_and(|at| now.saturating_sub(at) < LIVELY);
             if lively && now.saturating_sub(change.woken_at) >= PACE {
-                let (store, name, woken, metrics) = (self.store.clone(), name.clone(), group.woken, self.metrics.clone());
+                let (store, metrics, told) = (self.store.clone(), self.metrics.clone(), Arc::clone(&change.told));
+                let (name, woken) = (name.clone(), group.woken);
                 tokio::spawn(async move {
                     if store.wake(&name, woken).await.is_ok_and(|done| done) {
                         metrics.counts().wakes += 1;
+                        if !told.swap(true, Ordering::Relaxed) {
+                            log_line(&format!("event=woken group={}", shown(&name)));
+                        }
                     }
                 });
             }
