@@ -107,17 +107,14 @@ impl Store {
                 "leader" if kv.lease() != 0 => leaders.push((group, kv)),
                 "config" => drop(configs.insert(group, kv.value())),
                 "sync" => drop(syncs.insert(group, kv.value())),
-                WAKE => groups.entry(group).or_insert(EMPTY).woken = kv.mod_revision(),
+                WAKE => groups.entry(group).or_default().woken = kv.mod_revision(),
                 _ => {}
             }
         }
         for (group, config) in configs {
-            let sole = syncs.get(&group).is_some_and(|sync| has_sole_standby(sync));
-            let group = groups.entry(group).or_insert(EMPTY);
-            if let Some((settings, retry_timeout)) = settings(config) {
-                group.settings = Some(settings);
-                group.late = if sole { Duration::ZERO } else { retry_timeout };
-            }
+            let sole_standby = syncs.get(&group).is_some_and(|sync| has_sole_standby(sync));
+            let group = groups.entry(group).or_default();
+            (group.settings, group.sole_standby) = (settings(config), sole_standby);
         }
         let lives = try_join_all(leaders.iter().map(|(_, kv)| self.time_to_live(kv.lease()))).await?;
         for ((group, kv), life) in leaders.into_iter().zip(lives) {
@@ -129,7 +126,7 @@ impl Store {
                 granted,
                 remaining,
             });
-            groups.entry(group).or_insert(EMPTY).leader = leader;
+            groups.entry(group).or_default().leader = leader;
         }
         let confirmed = self.client.clone().get(self.scope.as_str(), None).await?;
         if confirmed.header().map(etcd_client::ResponseHeader::raft_term) != Some(term) {
@@ -200,7 +197,6 @@ pub async fn follower(url: &str) -> Option<Follower> {
     Some(Follower { well: status.errors().is_empty(), led: status.leader() != 0, applied: status.raft_applied_index() })
 }
 
-const EMPTY: Group = Group { leader: None, settings: None, late: Duration::ZERO, woken: 0 };
 /// A key that Patroni does not know, under a prefix that it watches: any change of it begins the next round at once.
 const WAKE: &str = "wake";
 
@@ -241,14 +237,12 @@ fn has_sole_standby(text: &[u8]) -> bool {
     standbys.split(',').filter(|name| !name.is_empty()).count() == 1
 }
 
-/// Reads Patroni's dynamic configuration, with `retry_timeout`; `None` when a value that matters is missing: Patroni's own defaults are not guessed.
-fn settings(text: &[u8]) -> Option<(Settings, Duration)> {
+/// Reads Patroni's dynamic configuration; `None` when a value that matters is missing: Patroni's own defaults are not guessed.
+fn settings(text: &[u8]) -> Option<Settings> {
     let config: Value = serde_json::from_slice(text).ok()?;
     let seconds = |key: &str| config.get(key)?.as_f64().filter(|s| *s > 0.0).map(Duration::from_secs_f64);
     let on = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let retry_timeout = seconds("retry_timeout")?;
-    let bound = Settings::bound(seconds("loop_wait")?, retry_timeout);
-    Some((Settings { bound, steps_down: !on("pause") && !on("failsafe_mode") }, retry_timeout))
+    Some(Settings::new(seconds("loop_wait")?, seconds("retry_timeout")?, !on("pause") && !on("failsafe_mode")))
 }
 
 #[cfg(test)]
@@ -264,8 +258,8 @@ mod tests {
     #[test]
     fn the_bound_is_patronis_rule() {
         let read = settings(br#"{"ttl": 20, "loop_wait": 1, "retry_timeout": 3, "pause": null}"#);
-        let seven = Settings { bound: Duration::from_secs(7), steps_down: true };
-        assert_eq!(read, Some((seven, Duration::from_secs(3))));
+        let seven = Settings { bound: Duration::from_secs(7), late: Duration::from_secs(3), steps_down: true };
+        assert_eq!(read, Some(seven));
     }
 
     #[test]
@@ -282,7 +276,7 @@ mod tests {
     fn leaders_that_do_not_step_down_are_left_alone() {
         for key in ["pause", "failsafe_mode"] {
             let read = settings(format!(r#"{{"loop_wait": 1, "retry_timeout": 3, "{key}": true}}"#).as_bytes());
-            assert!(read.is_some_and(|(s, _)| !s.steps_down), "{key}");
+            assert!(read.is_some_and(|s| !s.steps_down), "{key}");
         }
     }
 }

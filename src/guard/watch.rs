@@ -29,17 +29,15 @@ pub struct Sample {
 }
 
 /// A Patroni group in a sample.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
     /// Its leader key; `None` while nobody leads.
     pub leader: Option<Leader>,
     /// Its settings; `None` when they cannot be read: then nothing is done.
     pub settings: Option<Settings>,
-    /// What is waited beyond the bound. In rare moments Patroni needs one `retry_timeout` more (`docs/guard.md`, "When Patroni
-    /// is late"). Where a sole standby has to have every commit before it is acknowledged, and only that one may be promoted,
-    /// the old leader acknowledges nothing in these moments, and nothing is waited. Only the leader says who its standbys are,
-    /// and only through etcd: what is seen is what a leader that was cut off goes by.
-    pub late: Duration,
+    /// Whether a sole standby has to have every commit before it is acknowledged, and only that one may be promoted. Only the leader
+    /// says who its standbys are, and only through etcd: what is seen is what a leader that was cut off goes by.
+    pub sole_standby: bool,
     /// Revision at which its Patronis were last woken by a guard; 0 when they never were.
     pub woken: i64,
 }
@@ -64,15 +62,23 @@ pub struct Leader {
 pub struct Settings {
     /// See [`Settings::bound`].
     pub bound: Duration,
+    /// How much longer it may take in rare moments: one `retry_timeout` (`docs/guard.md`, "When Patroni is late"). With a sole
+    /// standby the old leader acknowledges nothing in these moments, and nobody waits for them to pass.
+    pub late: Duration,
     /// Whether isolated leaders step down at all: neither in maintenance (`pause`) nor in `failsafe_mode` they do.
     pub steps_down: bool,
 }
 
 impl Settings {
+    /// What follows from Patroni's timings.
+    pub fn new(loop_wait: Duration, retry_timeout: Duration, steps_down: bool) -> Self {
+        Self { bound: Self::bound(loop_wait, retry_timeout), late: retry_timeout, steps_down }
+    }
+
     /// From the last renewal that reached etcd to the moment at which its sender has stepped down if no later one got through:
     /// a pause of `loop_wait`, a read and a renewal of `retry_timeout` each. The answer to a renewal may be as late as one of the
     /// three tries that share `retry_timeout` lasts; when that is longer than the pause, the next loop begins only then.
-    pub fn bound(loop_wait: Duration, retry_timeout: Duration) -> Duration {
+    fn bound(loop_wait: Duration, retry_timeout: Duration) -> Duration {
         loop_wait.max(retry_timeout / 3) + 2 * retry_timeout
     }
 }
@@ -146,8 +152,8 @@ impl Watch {
             let recent = self.settings.entry(name.clone()).or_default();
             recent.take(settings, sample.answered);
             let Some(leader) = &group.leader else { continue };
-            let Some(bound) = recent.bound(Duration::from_secs(leader.granted), sample.answered) else { continue };
-            let bound = bound + group.late;
+            let ttl = Duration::from_secs(leader.granted);
+            let Some(bound) = recent.bound(ttl, group.sole_standby, sample.answered) else { continue };
             let known = self.tracks.remove(name).filter(|track| track.lease == leader.lease);
             let track = follow(known, unbroken, sample, leader, bound);
             let unrenewed = sample.sent.saturating_sub(track.renewed_by);
@@ -170,10 +176,11 @@ impl Recent {
 
     /// The longest bound that a leader may keep to; `None` while it may keep to settings by which it does not step down. Such a
     /// leader loses its lease by its `ttl`, if it does not renew it; who renews it learns of the change.
-    fn bound(&mut self, ttl: Duration, seen: Duration) -> Option<Duration> {
-        let lasts = |old: &Settings| SETTLE + if old.steps_down { old.bound } else { ttl };
+    fn bound(&mut self, ttl: Duration, sole_standby: bool, seen: Duration) -> Option<Duration> {
+        let lasts = |old: &Settings| SETTLE + if old.steps_down { old.bound + old.late } else { ttl };
+        let bound = |old: &Settings| old.bound + if sole_standby { Duration::ZERO } else { old.late };
         self.0.retain(|(old, at)| seen.saturating_sub(*at) <= lasts(old));
-        self.0.iter().all(|(old, _)| old.steps_down).then(|| self.0.iter().map(|(old, _)| old.bound).max())?
+        self.0.iter().all(|(old, _)| old.steps_down).then(|| self.0.iter().map(|(old, _)| bound(old)).max())?
     }
 }
 
@@ -203,9 +210,11 @@ mod tests {
     const LOOK: u64 = 200;
     const ANSWER: u64 = 20;
     const TTL: u64 = 20;
-    const DEFAULTS: Settings = Settings { bound: Duration::from_secs(7), steps_down: true };
-    const LONG: Settings = Settings { bound: Duration::from_secs(130), steps_down: true };
-    const MAINTENANCE: Settings = Settings { bound: Duration::from_secs(7), steps_down: false };
+    const DEFAULTS: Settings =
+        Settings { bound: Duration::from_secs(7), late: Duration::from_secs(3), steps_down: true };
+    const LONG: Settings =
+        Settings { bound: Duration::from_secs(130), late: Duration::from_secs(60), steps_down: true };
+    const MAINTENANCE: Settings = Settings { steps_down: false, ..DEFAULTS };
 
     fn watch() -> Watch {
         Watch::new(Duration::from_millis(300))
@@ -219,7 +228,7 @@ mod tests {
     fn sample(at: u64, set: u64, lease: i64, term: u64, settings: Settings) -> Sample {
         let remaining = (TTL * 1_000).saturating_sub(at - set) / 1_000;
         let leader = Leader { holder: "coordinator-1".into(), lease, revision: 5, granted: TTL, remaining };
-        let group = Group { leader: Some(leader), settings: Some(settings), late: Duration::ZERO, woken: 0 };
+        let group = Group { leader: Some(leader), settings: Some(settings), sole_standby: true, woken: 0 };
         Sample { sent: ms(at), answered: ms(at + ANSWER), term, groups: BTreeMap::from([("0".into(), group)]) }
     }
 
@@ -263,6 +272,24 @@ mod tests {
         let verdict = (0..10_000).step_by(200).find_map(|at| watch.observe(&plain(at, 0)).pop()).expect("a verdict");
         assert_eq!((verdict.group.as_str(), verdict.leader.lease, verdict.leader.revision), ("0", 1, 5));
         assert!(verdict.unrenewed >= ms(7_300) && verdict.sampled > ms(7_300), "{verdict:?}");
+    }
+
+    #[test]
+    fn without_a_sole_standby_the_guard_waits_for_a_patroni_that_is_late() {
+        let several = |at, settings| {
+            let mut sample = sample(at, 0, 1, 1, settings);
+            sample.groups.values_mut().for_each(|group| group.sole_standby = false);
+            sample
+        };
+        let mut watch = watch();
+        let revoked = (0..30_000).step_by(200).find(|at| !watch.observe(&several(*at, DEFAULTS)).is_empty());
+        assert!(revoked.is_some_and(|at| (10_300..10_650).contains(&at)), "{revoked:?}");
+        // Lowered while the leader was cut off: it is late by what it knows.
+        let mut watch = Watch::new(Duration::from_millis(300));
+        let six = Settings { late: Duration::from_secs(6), ..DEFAULTS };
+        assert_eq!(watch.observe(&several(0, six)), []);
+        let revoked = (200..30_000).step_by(200).find(|at| !watch.observe(&several(*at, DEFAULTS)).is_empty());
+        assert!(revoked.is_some_and(|at| (13_300..13_650).contains(&at)), "{revoked:?}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct Config {
 
 impl Config {
     pub fn settings(self) -> Settings {
-        Settings { bound: Settings::bound(self.loop_wait, self.retry_timeout), steps_down: !self.pause }
+        Settings::new(self.loop_wait, self.retry_timeout, !self.pause)
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Rule {
     TrustsSilence,
     /// Leases need not have been there before a death.
     ForgetsLeases,
+    /// A Patroni that is late is not waited for, whoever confirms commits.
+    NeverWaits,
 }
 
 /// A watch, and what a rule makes of samples before it sees them.
@@ -62,6 +64,7 @@ impl Eye {
         match self.rule {
             Rule::Real | Rule::NoMargin => {}
             Rule::TrustsDeaths | Rule::AsksDockerFirst | Rule::TrustsSilence | Rule::ForgetsLeases => {}
+            Rule::NeverWaits => shown.groups.values_mut().for_each(|group| group.sole_standby = true),
             Rule::BlindToTerms => shown.term = 0,
             Rule::ShortBound => settings(&mut shown, Duration::from_secs(4)),
             Rule::LooksOverHoles => self.bridge(sample),
@@ -244,7 +247,7 @@ impl World {
         let guard = &mut self.guards[g];
         let death = guard.deaths.pop_front().map(|death| death.begun(&guard.seen));
         let sent = guard.now(self.now);
-        let group = Group { leader: None, settings: None, late: Duration::ZERO, woken: 0 };
+        let group = Group::default();
         let asking = Asking { sent, asked: self.now, question: 0, term: 0, key: None, group, death };
         self.ask(g, asking);
     }
@@ -272,6 +275,7 @@ impl World {
                 asking.term = self.etcd.term;
                 asking.key = self.etcd.view.key;
                 asking.group.settings = Some(self.etcd.view.config.settings());
+                asking.group.sole_standby = self.setup.synchronous && self.etcd.view.sync.1.is_some();
             }
             1 => {
                 let remaining = asking.key.and_then(|key| self.etcd.remaining(key.lease, now));

@@ -213,7 +213,7 @@ impl World {
         let leads = process.leads;
         match view.key {
             Some(key) if key.holder == p => self.call(p, Kind::Renew),
-            None if leads || (may_take_over(&view, p) && !view.config.pause) => self.call(p, Kind::Acquire),
+            None if leads || (self.may_take_over(&view, p) && !view.config.pause) => self.call(p, Kind::Acquire),
             key => {
                 self.step_down(p);
                 let process = &mut self.processes[p];
@@ -359,6 +359,11 @@ impl World {
         self.next_step(p, at, Step::Loop);
     }
 
+    /// Without synchronous standbys anybody may.
+    fn may_take_over(&self, view: &View, p: usize) -> bool {
+        !self.setup.synchronous || view.sync.0 == p || view.sync.1 == Some(p)
+    }
+
     /// Unless in maintenance: then it leads on, come what may.
     fn step_down(&mut self, p: usize) {
         let process = &mut self.processes[p];
@@ -367,8 +372,4 @@ impl World {
             self.outcome.stepped_down = Some(self.now);
         }
     }
-}
-
-fn may_take_over(view: &View, p: usize) -> bool {
-    view.sync.0 == p || view.sync.1 == Some(p)
 }
