@@ -70,6 +70,8 @@ const PURE_FILES: &[&str] = &[
     "src/drill/workload/classify.rs",
     "src/drill/workload/script.rs",
     "src/drill/workload/tables.rs",
+    "src/guard/deed.rs",
+    "src/guard/watch.rs",
     "src/vector/data.rs",
     "src/vector/explain.rs",
     "src/vector/report.rs",

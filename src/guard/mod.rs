@@ -3,11 +3,12 @@
 //! Patroni takes no `ttl` below 20 s, though by its own rule an isolated leader has stepped down `loop_wait + 2 · retry_timeout`
 //! after it last renewed its lease (7 s with our defaults). The guard waits for that time, by its own clock, and a margin, and
 //! revokes the lease; what follows is Patroni's ordinary election. The argument why no two leaders acknowledge, and its limits, are
-//! in `docs/guard.md`; [`watch`] is the part of it that decides, pure and tested in a simulation of what can go wrong.
+//! in `docs/guard.md`; [`watch`] and [`deed`] are the parts of it that decide, pure and tested in a simulation of what can go wrong.
 //!
 //! Deployed by `up`; `pgclusterctl guard` is what runs in the container.
 
 pub mod containers;
+pub mod deed;
 pub mod error;
 pub mod metrics;
 #[cfg(test)]

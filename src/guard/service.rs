@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::containers::{Containers, Died};
+use super::deed::{self, CalledOff, Death, FRESH, TRIES};
 use super::error::GuardError;
 use super::metrics::{self, Metrics};
 use super::placement::{self, Placement, Tenure};
@@ -22,8 +23,6 @@ use super::watch::{Leader, Sample, Verdict, Watch};
 use crate::output::log_line;
 use crate::topology::timing::GUARD_LOOK as LOOK;
 
-/// An answer that is older proves too little to act on.
-const FRESH: Duration = Duration::from_secs(1);
 /// Pause between two looks at where etcd is led from.
 const PLACEMENT: Duration = Duration::from_secs(2);
 /// After the leadership of etcd was moved it stays for at least so long.
@@ -35,8 +34,6 @@ const RECONNECT: Duration = Duration::from_secs(1);
 const LIVELY: Duration = Duration::from_secs(4);
 /// From one such round to the next. Each costs every member some milliseconds of processor time.
 const PACE: Duration = Duration::from_millis(300);
-/// How often a death is looked into when etcd does not answer at once.
-const TRIES: u32 = 5;
 
 /// What a guard is told.
 #[derive(Debug, Clone)]
@@ -124,7 +121,7 @@ impl Guard {
                     }
                     Err(_) => {}
                 },
-                Some(died) = deaths.recv() => self.look_into(&died).await,
+                Some(died) = deaths.recv() => self.look_into(died).await,
             }
         }
     }
@@ -193,10 +190,8 @@ impl Guard {
     }
 
     async fn carry_out(&self, verdict: &Verdict) {
-        // The process may have been paused since: what was seen then is no proof any more.
-        if self.store.now().saturating_sub(verdict.sampled) > FRESH {
-            self.call_off("stale", &verdict.group, &verdict.leader);
-            return;
+        if let Err(why) = deed::carry_out(verdict, self.store.now()) {
+            return self.call_off(why, &verdict.group, &verdict.leader);
         }
         let why = format!("unrenewed={:.2}s", verdict.unrenewed.as_secs_f64());
         self.revoke("unrenewed", &verdict.group, &verdict.leader, &why).await;
@@ -204,28 +199,24 @@ impl Guard {
 
     /// A container of a member has died. Everything is asked anew, in the order that makes it a proof: who holds the lease,
     /// then whether any container of that member has processes.
-    async fn look_into(&mut self, died: &Died) {
-        let known = self.seen.clone();
+    async fn look_into(&mut self, died: Died) {
+        let death = Death::new(died.member, died.at, self.seen.clone());
         for _ in 0..TRIES {
-            let asked = self.store.now();
             let Ok(sample) = self.look().await else {
                 sleep(LOOK).await;
                 continue;
             };
-            let held = sample.groups.iter().filter_map(|(group, g)| Some((group, g.leader.as_ref()?)));
-            for (group, leader) in held.filter(|(_, leader)| leader.holder == died.member) {
-                // Taken after the death, or not known to be older: then it may be another container's.
-                if known.get(&leader.lease).is_none_or(|seen| *seen >= died.at) {
-                    self.call_off("not_its_lease", group, leader);
-                    continue;
-                }
-                match self.containers.lives(&died.member).await {
-                    Ok(false) if self.store.now().saturating_sub(asked) <= 2 * FRESH => {
-                        self.revoke("container_died", group, leader, "its processes are gone").await;
+            for suspect in death.suspects(&sample) {
+                let gone = match suspect.held() {
+                    Ok(()) => {
+                        let lives = self.containers.lives(&suspect.leader.holder).await.ok();
+                        suspect.is_gone(lives, self.store.now())
                     }
-                    Ok(false) => self.call_off("stale", group, leader),
-                    Ok(true) => self.call_off("runs_again", group, leader),
-                    Err(_) => self.call_off("docker_silent", group, leader),
+                    Err(why) => Err(why),
+                };
+                match gone {
+                    Ok(()) => self.revoke("container_died", &suspect.group, &suspect.leader, "its processes are gone").await,
+                    Err(why) => self.call_off(why, &suspect.group, &suspect.leader),
                 }
             }
             return;
@@ -239,7 +230,7 @@ impl Guard {
                 *self.metrics.counts().revocations.entry((shown(group).to_owned(), reason)).or_default() += 1;
                 log_line(&format!("event=revoked reason={reason} {what} why=\"{why}\""));
             }
-            Ok(Revocation::Changed) => self.call_off("changed", group, leader),
+            Ok(Revocation::Changed) => self.call_off(CalledOff::Changed, group, leader),
             Err(error) => {
                 *self.metrics.counts().called_off.entry("failed").or_default() += 1;
                 log_line(&format!("event=revoke_failed reason={reason} {what} error=\"{error}\""));
@@ -247,7 +238,8 @@ impl Guard {
         }
     }
 
-    fn call_off(&self, reason: &'static str, group: &str, leader: &Leader) {
+    fn call_off(&self, reason: CalledOff, group: &str, leader: &Leader) {
+        let reason = reason.name();
         *self.metrics.counts().called_off.entry(reason).or_default() += 1;
         log_line(&format!(
             "event=called_off reason={reason} group={} holder={} lease={:x}",

@@ -8,12 +8,9 @@ use std::time::Duration;
 
 use super::guards::{Look, Rule};
 use super::{At, Event, MS, SECOND, World};
-use crate::guard::watch::{Leader, Verdict};
+use crate::guard::deed::{self, Suspect, TRIES};
+use crate::guard::watch::{Sample, Verdict};
 
-/// How old what was seen may be when the proof is complete (`service`).
-const FRESH: Duration = Duration::from_secs(2);
-/// How often a death is looked into when etcd does not answer (`service`).
-const TRIES: u32 = 5;
 /// How late an event or an answer of Docker may be (`containers`).
 const LATE: At = 2 * SECOND;
 
@@ -23,20 +20,16 @@ pub struct Death {
     member: usize,
     /// By the clock of its host, which is the guard's.
     at: Duration,
-    /// When the guard first saw each lease, as of the moment at which it began to look into this.
-    known: Option<BTreeMap<i64, Duration>>,
+    /// With what the guard knows of leases as of the moment at which it begins to look into this.
+    begun: Option<deed::Death<Duration>>,
     tries: u32,
 }
 
 impl Death {
     /// Remembers what the guard knows as it begins; that stays when it has to begin again.
     pub fn begun(mut self, seen: &BTreeMap<i64, Duration>) -> Self {
-        self.known.get_or_insert_with(|| seen.clone());
+        self.begun.get_or_insert_with(|| deed::Death::new(self.member.to_string(), self.at, seen.clone()));
         self
-    }
-
-    fn is_older(&self, lease: i64) -> bool {
-        self.known.as_ref().and_then(|known| known.get(&lease)).is_some_and(|seen| *seen < self.at)
     }
 
     /// The same once more, unless that was often enough.
@@ -49,7 +42,7 @@ impl Death {
 #[derive(Debug, Clone)]
 pub struct Proof {
     member: usize,
-    verdict: Verdict,
+    suspect: Suspect,
     /// When the look began that shows who holds the lease.
     asked: At,
 }
@@ -79,23 +72,24 @@ impl World {
         if self.guards[g].rule == Rule::AsksDockerFirst && self.lives(member) != Some(false) {
             return;
         }
-        self.guards[g].deaths.push_back(Death { member, at, known: None, tries: 1 });
+        self.guards[g].deaths.push_back(Death { member, at, begun: None, tries: 1 });
     }
 
     /// Who leads was seen. What is left to ask is whether that one is gone.
-    pub fn look_into(&mut self, g: usize, death: &Death, leader: Option<Leader>, sampled: Duration, asked: At) {
-        let Some(leader) = leader.filter(|leader| leader.holder == death.member.to_string()) else { return };
+    pub fn look_into(&mut self, g: usize, death: &Death, sample: &Sample, asked: At) {
         let rule = self.guards[g].rule;
-        if rule.knows_leases() && !death.is_older(leader.lease) {
-            return;
+        for suspect in death.begun.iter().flat_map(|begun| begun.suspects(sample)) {
+            if rule.knows_leases() && suspect.held().is_err() {
+                continue;
+            }
+            let proof = Proof { member: death.member, suspect, asked };
+            if matches!(rule, Rule::TrustsDeaths | Rule::AsksDockerFirst) {
+                self.proved(g, proof, Some(false));
+                continue;
+            }
+            let at = self.now + self.random.between(MS, 20 * MS);
+            self.next_look(g, at, Look::AskDocker(Box::new(proof)));
         }
-        let verdict = Verdict { group: "0".into(), leader, unrenewed: Duration::ZERO, sampled };
-        let proof = Proof { member: death.member, verdict, asked };
-        if matches!(rule, Rule::TrustsDeaths | Rule::AsksDockerFirst) {
-            return self.proved(g, proof, Some(false));
-        }
-        let at = self.now + self.random.between(MS, 20 * MS);
-        self.next_look(g, at, Look::AskDocker(Box::new(proof)));
     }
 
     /// At the daemon.
@@ -108,9 +102,11 @@ impl World {
     /// Docker's answer is with the guard; `None` when there is none.
     pub fn proved(&mut self, g: usize, proof: Proof, lives: Option<bool>) {
         let guard = &self.guards[g];
-        let gone = lives.map_or(guard.rule == Rule::TrustsSilence, |lives| !lives);
-        if gone && guard.now(self.now).saturating_sub(proof.verdict.sampled) <= FRESH {
-            self.send_revocation(g, proof.verdict, proof.asked);
+        let lives = lives.or((guard.rule == Rule::TrustsSilence).then_some(false));
+        if proof.suspect.is_gone(lives, guard.now(self.now)).is_ok() {
+            let Suspect { group, leader, sampled, .. } = proof.suspect;
+            let verdict = Verdict { group, leader, unrenewed: Duration::ZERO, sampled };
+            self.send_revocation(g, verdict, proof.asked);
         }
     }
 

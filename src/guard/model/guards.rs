@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::deaths::{Death, Proof};
 use super::{At, Clock, Event, MS, SECOND, Violation, World};
+use crate::guard::deed;
 use crate::guard::watch::{Group, HOLE, Leader, Sample, Verdict, Watch};
 
 const MARGIN: Duration = Duration::from_millis(300);
-/// From one look to the next, and how old what was seen may be when it is acted on (`service`).
+/// From one look to the next (`service`).
 const LOOK: Duration = Duration::from_millis(200);
-const FRESH: Duration = Duration::from_secs(1);
 /// Longest wait for one answer (`store`).
 const TIMEOUT: At = 600 * MS;
 
@@ -143,6 +143,7 @@ pub struct Guard {
 #[derive(Debug, Clone)]
 pub struct Asking {
     sent: Duration,
+    began: At,
     asked: At,
     question: u8,
     term: u64,
@@ -233,10 +234,12 @@ impl World {
             Look::Begin => self.begin_look(g),
             Look::Asked(asking) => self.reply(g, *asking),
             Look::Heard(asking) => self.heard(g, *asking),
-            Look::Act(verdict, asked) if guard.now(self.now).saturating_sub(verdict.sampled) <= FRESH => {
-                self.send_revocation(g, verdict, asked);
+            Look::Act(verdict, asked) => {
+                if deed::carry_out(&verdict, guard.now(self.now)).is_ok() {
+                    self.send_revocation(g, verdict, asked);
+                }
             }
-            Look::Act(..) | Look::Revoke(..) => {}
+            Look::Revoke(..) => {}
             Look::Died(member, at) => self.hear_of_death(g, member, at),
             Look::AskDocker(proof) => self.ask_docker(g, proof),
             Look::DockerSays(proof, lives) => self.proved(g, *proof, lives),
@@ -247,8 +250,8 @@ impl World {
         let guard = &mut self.guards[g];
         let death = guard.deaths.pop_front().map(|death| death.begun(&guard.seen));
         let sent = guard.now(self.now);
-        let group = Group::default();
-        let asking = Asking { sent, asked: self.now, question: 0, term: 0, key: None, group, death };
+        let asking =
+            Asking { sent, began: self.now, asked: self.now, question: 0, term: 0, key: None, group: Group::default(), death };
         self.ask(g, asking);
     }
 
@@ -304,19 +307,17 @@ impl World {
             asking.question += 1;
             return self.ask(g, asking);
         }
-        let (sent, term, leader, death) = (asking.sent, asking.term, asking.group.leader.clone(), asking.death);
+        let Asking { sent, began, term, group, death, .. } = asking;
         let guard = &mut self.guards[g];
-        guard.count(leader.as_ref(), self.now);
+        guard.count(group.leader.as_ref(), self.now);
         let answered = guard.now(self.now);
-        let groups = BTreeMap::from([("0".to_owned(), asking.group)]);
-        let verdicts = guard.eye.observe(&Sample { sent, answered, term, groups });
-        let asked = guard.began + guard.clock.takes(sent);
-        for verdict in verdicts {
+        let sample = Sample { sent, answered, term, groups: BTreeMap::from([("0".to_owned(), group)]) };
+        for verdict in guard.eye.observe(&sample) {
             let pause = if self.setup.pauses && self.random.chance(20) { self.random.between(0, 3 * SECOND) } else { 0 };
-            self.next_look(g, self.now + pause, Look::Act(verdict, asked));
+            self.next_look(g, self.now + pause, Look::Act(verdict, began));
         }
         if let Some(death) = death {
-            self.look_into(g, &death, leader, sent, asked);
+            self.look_into(g, &death, &sample, began);
         }
         self.look_again(g, self.now);
     }
