@@ -24,8 +24,6 @@ pub struct Removal<'a> {
     pub before: &'a Topology,
     /// What that renders to.
     pub artifacts: &'a Artifacts,
-    /// The cluster without it.
-    pub after: &'a Topology,
     /// What was seen of the cluster with the host.
     pub observed: &'a Observed,
     /// The host that goes.
@@ -34,32 +32,37 @@ pub struct Removal<'a> {
     pub services: &'a BTreeMap<String, Option<HostName>>,
 }
 
+/// Whose quorum would lack the host. Told before a file without it is judged, which would speak of numbers alone.
+pub fn votes(before: &Topology, host: &HostName) -> Vec<Refusal> {
+    let mut found = Vec::new();
+    let left = before.hosts.iter().filter(|h| h.name != *host).count();
+    if left == TWO {
+        let why = "would leave two hosts: the Swarm's managers have no quorum without either of them";
+        let instead = "add a host first, or put another in its place: `pgclusterctl host replace`";
+        found.push(Refusal::new(host.as_str(), why, instead));
+    }
+    for member in before.etcd.iter().filter(|m| m.host == *host) {
+        let why = format!("is a member of etcd on {host}, and part of its quorum");
+        let instead = "etcd's members are exchanged, not moved: power the host off, then `pgclusterctl host replace`";
+        found.push(Refusal::new(member.name.as_str(), why, instead));
+    }
+    found
+}
+
 impl Removal<'_> {
-    /// Everything that forbids it, at once.
+    /// Everything else that forbids it, at once.
     pub fn refusals(&self) -> Vec<Refusal> {
-        let refusal =
-            |what: &str, why: String, instead: &str| Refusal { what: what.to_owned(), why, instead: instead.to_owned() };
         let mut found = Vec::new();
-        if self.after.hosts.len() == TWO {
-            let why = "would leave two hosts: the Swarm's managers have no majority without either of them".to_owned();
-            found.push(refusal(
-                self.host.as_str(),
-                why,
-                "add a host first, or put another in its place: `pgclusterctl host replace`",
-            ));
-        }
-        for member in self.before.etcd.iter().filter(|m| m.host == *self.host) {
-            let instead = "etcd's members are exchanged, not moved: power the host off, then `pgclusterctl host replace`";
-            found.push(refusal(member.name.as_str(), format!("is a member of etcd on {}", self.host), instead));
-        }
         for (group, member) in self.leaving() {
             let name = member.name.as_str();
             if group.members.len() == 1 {
                 let why = format!("is the only member of {}: its data is nowhere else", group.id);
-                found.push(refusal(name, why, "give the group a second member first, or take the whole group out"));
+                let instead = "give the group a second member first, or take the whole group out";
+                found.push(Refusal::new(name, why, instead));
             } else if self.services.get(name).is_none_or(Option::is_none) {
                 let why = format!("has no other place: {} would have one member less", group.id);
-                found.push(refusal(name, why, "name another host for it in the topology, or put another in the host's place"));
+                let instead = "name another host for it in the topology, or put another in the host's place";
+                found.push(Refusal::new(name, why, instead));
             }
             // What Citus has registered is not looked at here; `up` waits for it.
             let mut needed = group_conditions(self.before, group);
@@ -67,7 +70,7 @@ impl Removal<'_> {
             let reasons = missing(&needed, self.before, self.artifacts, self.observed);
             if !reasons.is_empty() {
                 let instead = "wait until it is whole, or bring it there: `pgclusterctl health`";
-                found.push(refusal(&group.id.to_string(), reasons.join("; "), instead));
+                found.push(Refusal::new(group.id.to_string(), reasons.join("; "), instead));
             }
         }
         found
@@ -146,14 +149,7 @@ mod tests {
         let (before, after, observed) = world(false);
         let (host, artifacts) = (HostName::new("host4").expect("a name"), templates::render(&after).expect("renders"));
         let services = left(&before, &after, &host).expect("nothing else changes");
-        let removal = Removal {
-            before: &before,
-            artifacts: &artifacts,
-            after: &after,
-            observed: &observed,
-            host: &host,
-            services: &services,
-        };
+        let removal = Removal { before: &before, artifacts: &artifacts, observed: &observed, host: &host, services: &services };
         let (member, group) = (fixture::member("worker-3-2"), GroupId(3));
         let hash = artifacts.service("worker-3-2").expect("it is rendered").hash.clone();
         let expected = [Condition::Deployed { service: member.clone(), hash }, Condition::Member { member, group }];
@@ -164,7 +160,7 @@ mod tests {
         let host = HostName::new("host4").expect("a name");
         let artifacts = templates::render(before).expect("renders");
         let services = left(before, after, &host).expect("nothing else changes");
-        let removal = Removal { before, artifacts: &artifacts, after, observed, host: &host, services: &services };
+        let removal = Removal { before, artifacts: &artifacts, observed, host: &host, services: &services };
         let refused = removal.refusals().iter().map(ToString::to_string).collect();
         (refused, removal.plan().actions().map(ToString::to_string).collect())
     }
@@ -185,13 +181,17 @@ mod tests {
         fixture::group(&mut observed, 3).members.remove("worker-3-2");
         let (refused, _) = said(&before, &after, &observed);
         assert_eq!(refused.len(), 1, "{refused:?}");
+        let votes = |before: &Topology| -> Vec<String> {
+            votes(before, &HostName::new("host4").expect("a name")).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(votes(&before), Vec::<String>::new(), "four hosts, and no etcd on the fourth");
         before.etcd.push(crate::topology::model::EtcdMember {
             name: crate::topology::MemberName::new("etcd-4").expect("a name"),
             host: HostName::new("host4").expect("a name"),
         });
-        let mut small = after.clone();
-        small.hosts.pop();
-        let (refused, _) = said(&before, &small, &observed);
+        before.hosts.remove(0);
+        let refused = votes(&before);
+        assert_eq!(refused.len(), 2, "{refused:?}");
         assert!(refused[0].starts_with("host4: would leave two hosts"), "{refused:?}");
         assert!(refused[1].starts_with("etcd-4: is a member of etcd on host4"), "{refused:?}");
     }

@@ -18,7 +18,7 @@ use crate::images;
 use crate::observe::{Leaders, Scope};
 use crate::output::{Report, Ui, table};
 use crate::plan::diff::{differences, unified};
-use crate::plan::remove::Removal;
+use crate::plan::remove::{Removal, votes};
 use crate::plan::{self, Plan, PlanReport, Refused};
 use crate::quantity::whole_millis;
 use crate::steps::{swarm, teardown, topology_file};
@@ -48,6 +48,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let path = &context.topology_path;
     let loaded = topology::load_with_warnings(path)?;
     let edited = host::remove(&loaded.text, &args.host)?;
+    let votes = votes(&loaded.topology, &args.host);
+    if !votes.is_empty() {
+        return Err(Refused(votes).into());
+    }
     let (after, _) = topology::parse(&edited, path).map_err(|findings| {
         let error = TopologyError::Invalid { path: path.clone(), text: edited.clone(), findings };
         CommandError::new(Exit::Refused, format!("without {}, {error}", args.host)).hint("nothing was changed")
@@ -66,7 +70,6 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let removal = Removal {
         before: &with.topology,
         artifacts: &with.artifacts,
-        after: &without.topology,
         observed: &observed,
         host: &args.host,
         services: &services,
