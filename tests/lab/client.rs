@@ -74,6 +74,15 @@ pub struct Written {
     pub failed: usize,
 }
 
+impl Written {
+    /// Panics unless every number that was acknowledged is in the table.
+    pub async fn is_in(&self, table: &str, target: &Target) {
+        let list = self.acknowledged.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let there = format!("select count(*) from {table} where id = any('{{{list}}}')");
+        assert_eq!(target.number(&there).await, self.acknowledged.len() as i64, "an acknowledged write is lost");
+    }
+}
+
 /// Writes one number after another until it is told to stop.
 pub struct Writer {
     stop: Arc<AtomicBool>,

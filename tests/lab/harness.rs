@@ -1,6 +1,6 @@
 //! A lab of its own for this test run: real Docker hosts, driven through the real binary as an operator would.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,20 @@ use serde_json::Value;
 /// Name and subnet differ from the defaults: a lab that somebody plays with on this machine is left alone.
 const NAME: &str = "test";
 const SUBNET: &str = "172.30.79.0/24";
+/// Words of the steps that are wanted besides the set-up, with commas between them. For whoever writes a step; CI runs them all.
+const STEPS: &str = "PGCLUSTERCTL_TEST_STEPS";
+/// A folder whose lab stays when the test ends, and is found by the next one, which needs no set-up then. For the same people.
+const KEEP: &str = "PGCLUSTERCTL_TEST_KEEP";
+
+/// The file that says that a lab was set up.
+const SET_UP: &str = "set-up";
 
 /// A lab that is removed when the test ends, however it ends.
 pub struct Lab {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
     pub vip: String,
+    /// Whether it has yet to be set up.
+    pub is_new: bool,
 }
 
 /// What a run of the binary gave.
@@ -27,13 +36,25 @@ pub struct Run {
 impl Lab {
     /// Starts hosts and writes a topology with that many shard groups.
     pub fn start(shards: u32) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let lab = Self { dir, vip: SUBNET.replace(".0/24", ".100") };
+        let dir = match std::env::var_os(KEEP) {
+            Some(folder) => PathBuf::from(folder),
+            None => tempfile::tempdir().expect("a temporary folder").keep(),
+        };
+        let is_new = !dir.join(SET_UP).exists();
+        let lab = Self { dir, vip: SUBNET.replace(".0/24", ".100"), is_new };
+        if !is_new {
+            return lab;
+        }
         // Leftovers of a run that was killed.
         lab.lab(&["down", "--yes"]);
         let folder = lab.path("").display().to_string();
         lab.lab(&["up", "--hosts", "3", "--shards", &shards.to_string(), "--subnet", SUBNET, "--dir", &folder]).ok();
         lab
+    }
+
+    /// Says that all is set up, for a test that finds it again.
+    pub fn is_set_up(&self) {
+        std::fs::write(self.path(SET_UP), "").expect("writable");
     }
 
     /// `pgclusterctl lab …` for this lab.
@@ -55,6 +76,16 @@ impl Lab {
         all.extend(args);
         let run = self.ctl(&all).ok();
         serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{args:?} printed no JSON ({e}): {}", run.stdout))
+    }
+
+    /// What a command prints on that host, as its administrator runs it there.
+    pub fn on_host(&self, host: &str, command: &str) -> String {
+        let file = |name: &str| self.path(name).display().to_string();
+        let known = format!("UserKnownHostsFile={}", file("known_hosts"));
+        let address = host.replace("host", &SUBNET.replace(".0/24", ".1"));
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-o", "BatchMode=yes", "-o", &known, "-i", &file("id_ed25519"), &format!("root@{address}"), command]);
+        run(ssh).ok().stdout.trim().to_owned()
     }
 
     /// A command that is not started yet.
@@ -84,7 +115,7 @@ impl Lab {
 
     /// A file of the lab.
     pub fn path(&self, name: &str) -> PathBuf {
-        Path::new(self.dir.path()).join(name)
+        self.dir.join(name)
     }
 }
 
@@ -93,8 +124,10 @@ impl Drop for Lab {
         if std::thread::panicking() {
             self.last_words();
         }
-        if std::env::var_os("PGCLUSTERCTL_TEST_KEEP").is_none() {
+        if std::env::var_os(KEEP).is_none() {
             self.lab(&["down", "--yes"]);
+            // What cannot be deleted is in nobody's way.
+            let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
 }
@@ -131,6 +164,23 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> T) -> T {
     let result = work();
     eprintln!(" {:.1} s", started.elapsed().as_secs_f64());
     result
+}
+
+/// A step that others do not need: left out when [`STEPS`] asks for others.
+pub fn part(name: &str, work: impl FnOnce()) {
+    if is_wanted(name) {
+        step(name, work);
+    }
+}
+
+/// Whether a step of that name is to run.
+pub fn is_wanted(name: &str) -> bool {
+    std::env::var(STEPS).map_or(true, |words| words.split(',').any(|word| name.contains(word.trim())))
+}
+
+/// Whether only some steps are to run.
+pub fn is_partial() -> bool {
+    std::env::var_os(STEPS).is_some()
 }
 
 /// Tells what was seen or measured within a step.

@@ -1,13 +1,13 @@
-//! A host dies for good and another takes its place; the operator is killed on the way.
+//! A host dies for good and another takes its place; the operator is killed on the way. One that is alive is drained, and goes.
 
 use std::io::{BufRead, BufReader};
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::client::Target;
+use super::client::{Target, Writer};
 use super::harness::{Lab, eventually, note};
-use super::{RECOVERY, ROWS, becomes_healthy};
+use super::{RECOVERY, ROWS, becomes_healthy, leader_of, member_rows, read, rebalance};
 
 /// It has etcd, a coordinator, a proxy and members of shard groups.
 const LOST: &str = "host1";
@@ -47,6 +47,69 @@ pub fn replace_a_lost_one(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!((members.lines().count(), started), (3, 3), "{members}");
     let again = lab.json(&replace);
     assert_eq!(again["changed"], false, "{again:#}");
+}
+
+/// A fourth host takes its place in the ring of shard groups, and leads one. Its shards go to others while a client writes; then it goes
+/// itself, and its member is where it was.
+pub fn drain_and_remove(lab: &Lab, runtime: &Runtime, target: &Target) {
+    const MEMBER: &str = "worker-3-2";
+    let path = lab.path("topology.toml");
+    let text = || std::fs::read_to_string(&path).expect("readable");
+    let before = text();
+    let nodes = || lab.on_host("host2", "docker node ls --format '{{.Hostname}} {{.Status}}' | sort");
+    let swarm = nodes();
+    let refused = lab.ctl(&["scale", "in", "--host", LOST, "--yes"]).exits(6);
+    for told in ["quorum", "etcd-1", "host replace"] {
+        assert!(refused.stderr.contains(told), "{told} is missing:\n{}", refused.stderr);
+    }
+    assert_eq!((text(), nodes()), (before.clone(), swarm.clone()), "what is refused changes nothing");
+
+    runtime.block_on(target.batch("create table drained (id bigint primary key)"));
+    runtime.block_on(target.batch("select create_distributed_table('drained', 'id')"));
+    let host = host_of(lab, MEMBER);
+    read::bring_host(lab, &before);
+    let writer = runtime.block_on(async { Writer::start(target.clone(), "drained") });
+    lab.ctl(&["up", "--yes"]).ok();
+    assert_eq!(host_of(lab, MEMBER), read::HOST, "the ring goes round all hosts");
+    becomes_healthy(lab);
+    lab.ctl(&["switchover", "--shard", "3", "--to", MEMBER, "--yes"]).ok();
+    assert_eq!(leader_of(lab, "shard-3"), MEMBER);
+
+    let drain = ["shards", "drain", "--host", read::HOST, "--yes"];
+    let shards = rebalance::spread(lab)["shard-3"].0;
+    assert!(shards > 0);
+    lab.ctl(&drain).ok();
+    assert_eq!(rebalance::spread(lab)["shard-3"], (0, false), "none is left, and none comes");
+    lab.ctl(&[&drain[..], &["--undo"]].concat()).ok();
+    assert_eq!(rebalance::spread(lab)["shard-3"], (0, true));
+    let removed = lab.ctl(&["scale", "in", "--host", read::HOST, "--yes"]).ok();
+    let written = runtime.block_on(writer.finish());
+    note(format_args!(
+        "{shards} shards were drained; the host went in {:.1} s; {} writes, {} failed, the longest waited {} ms",
+        removed.took.as_secs_f64(),
+        written.acknowledged.len(),
+        written.failed,
+        written.outage.as_millis()
+    ));
+    runtime.block_on(written.is_in("drained", target));
+    assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);
+    runtime.block_on(target.batch("drop table drained"));
+
+    assert_eq!(nodes(), swarm, "the Swarm is what it was");
+    assert_eq!(host_of(lab, MEMBER), host);
+    assert!(lab.json(&["status"])["hosts"].as_array().is_some_and(|hosts| hosts.iter().all(|row| row["host"] != read::HOST)));
+    assert!(!text().contains(read::HOST), "{}", text());
+    becomes_healthy(lab);
+    lab.ctl(&["plan", "--check"]).ok();
+    std::fs::write(&path, before).expect("writable");
+    lab.ctl(&["plan", "--check"]).ok();
+}
+
+/// Where a member is, as `status` has it.
+fn host_of(lab: &Lab, member: &str) -> String {
+    let rows = member_rows(lab);
+    let row = rows.iter().find(|row| row["member"] == member).expect("a member");
+    row["host"].as_str().expect("a host").to_owned()
 }
 
 /// Starts the command and kills it with SIGKILL as soon as it tells that the wave began.

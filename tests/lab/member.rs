@@ -33,9 +33,7 @@ pub fn out_and_back(lab: &Lab, runtime: &Runtime, write: &Target) {
         written.failed,
         written.outage.as_millis()
     ));
-    let list = written.acknowledged.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-    let there = format!("select count(*) from beside where id = any('{{{list}}}')");
-    assert_eq!(runtime.block_on(write.number(&there)), written.acknowledged.len() as i64, "an acknowledged write is lost");
+    runtime.block_on(written.is_in("beside", write));
     assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
     runtime.block_on(write.batch("drop table beside"));
     becomes_healthy(lab);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::harness::{Lab, eventually};
 use super::member_rows;
 use super::traffic::sql;
@@ -20,6 +22,11 @@ pub fn is_repaired(lab: &Lab) {
         let refused = lab.ctl(&["shards", "rebalance", "--strategy", strategy, "--yes"]).exits(6);
         assert!(refused.stderr.contains("shard-1 does not answer"), "{}", refused.stderr);
     }
+    let status = lab.ctl(&["--format", "json", "status"]).exits(5);
+    let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
+    let row = status["citus"].as_array().and_then(|rows| rows.iter().find(|row| row["group"] == "shard-1")).expect("a row");
+    assert_eq!((&row["node"], &row["matches"]), (&format!("{name}-demoted").into(), &false.into()), "{row:#}");
+    assert_eq!(row["leader"], name.as_str(), "{row:#}");
     let refused = lab.ctl(&["health", "--repair"]).exits(6);
     assert!(refused.stderr.contains("citus_update_node"), "{}", refused.stderr);
     lab.ctl(&["health", "--repair", "--yes"]).ok();

@@ -26,8 +26,9 @@ pub fn a_leader_is_killed(lab: &Lab, runtime: &Runtime, target: &Target) {
     let (child, told) = begin(lab, &drain, " -> shard-");
     let (_, taker) = told.split_once(" -> ").expect("was waited for");
     let taker = taker.split(':').next().expect("there is a first part").to_owned();
-    let leader = leader_of(lab, &taker);
-    lab.ctl(&["exec", &leader, "--", "pkill", "-KILL", "-x", "postgres"]);
+    let led = leadership(lab, &taker);
+    let leader = &led.0;
+    lab.ctl(&["exec", leader, "--", "pkill", "-KILL", "-x", "postgres"]);
     note(format_args!("killed PostgreSQL on {leader}, when it was told: {}", told.trim()));
     let run = end(child);
     note(format_args!("the drain went on for {:.1} s and ended with {}", run.took.as_secs_f64(), run.status));
@@ -37,6 +38,9 @@ pub fn a_leader_is_killed(lab: &Lab, runtime: &Runtime, target: &Target) {
     let emptied = list["nodes"].as_array().and_then(|nodes| nodes.iter().find(|n| n["group"] == "shard-3")).expect("shard-3");
     assert_eq!((&emptied["shards"], &emptied["takes_shards"]), (&0.into(), &false.into()), "{list:#}");
     whole(lab, runtime, target, writer);
+    let leads = leadership(lab, &taker);
+    assert_ne!(leads, led, "the kill was noticed");
+    note(format_args!("{taker} was led by {led:?}, and is by {leads:?}"));
     lab.ctl(&["shards", "drain", "--shard", "3", "--undo", "--yes"]).ok();
     lab.ctl(&["shards", "rebalance", "--strategy", "by_shard_count", "--parallel", "4", "--yes"]).ok();
     runtime.block_on(target.batch("drop table hurt"));
@@ -68,6 +72,13 @@ pub fn a_host_is_lost(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(sql(lab, &["--"], "select count(*) from pg_dist_node where groupid = 4"), "0");
     whole(lab, runtime, target, writer);
     runtime.block_on(target.batch("drop table hurt"));
+}
+
+/// Who leads a group, and on which timeline: after a failover at least one of them is another.
+fn leadership(lab: &Lab, group: &str) -> (String, Option<u64>) {
+    let rows = member_rows(lab);
+    let row = rows.iter().find(|row| row["group"] == group && row["role"] == "leader").expect("a leader");
+    (row["member"].as_str().expect("a name").to_owned(), row["timeline"].as_u64())
 }
 
 fn start(runtime: &Runtime, target: &Target) -> Writer {

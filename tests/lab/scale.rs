@@ -46,6 +46,7 @@ pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);
     assert_eq!(runtime.block_on(target.number("select count(*) from pg_dist_node where groupid = 4")), 0);
     assert_eq!(shards_of(lab, "shard-4"), None);
+    nothing_is_left(lab, 4);
     lab.ctl(&["health"]).ok();
     lab.ctl(&["plan", "--check"]).ok();
     lab.ctl(&["scale", "in", "--shard", "4", "--yes"]).exits(2);
@@ -69,6 +70,20 @@ async fn every_session_defines(target: &Target) {
     for client in clients {
         client.batch_execute("rollback").await.expect("what was begun can be undone");
     }
+}
+
+/// Neither in etcd nor on any host's disk; that one looks in the right place is seen by the group before.
+fn nothing_is_left(lab: &Lab, group: u32) {
+    let keys = |group: u32| {
+        let prefix = format!("/service/pgcluster/{group}/");
+        lab.ctl(&["exec", "etcd-1", "--", "etcdctl", "get", "--prefix", "--keys-only", &prefix]).ok().stdout.trim().to_owned()
+    };
+    let volumes = |group: u32| {
+        let listed = format!("docker volume ls --quiet --filter name=worker-{group}-");
+        ["host1", "host2", "host3"].map(|host| lab.on_host(host, &listed)).concat()
+    };
+    assert_eq!((keys(group), volumes(group)), (String::new(), String::new()));
+    assert!(keys(group - 1).contains("leader") && volumes(group - 1).contains("worker"));
 }
 
 /// The fourth group is taken out, and a host loses its power on the way.

@@ -1,14 +1,14 @@
 //! Who waits for whom across nodes, and what becomes of transactions that their coordinator has lost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
-use super::RECOVERY;
 use super::client::Target;
 use super::harness::{Lab, eventually};
+use super::{RECOVERY, leader_of};
 
 /// Two transactions on two shards, each waiting for the other: shown, and ended by the operator.
 pub fn deadlock(lab: &Lab, runtime: &Runtime, target: &Target) {
@@ -31,7 +31,11 @@ fn end_one_of_two(lab: &Lab, runtime: &Runtime, target: &Target) {
         crossed
     });
     let activity = lab.json(&["activity"]);
-    assert!(activity["sessions"].as_array().is_some_and(|sessions| sessions.len() >= 2), "{activity:#}");
+    let sessions = activity["sessions"].as_array().expect("sessions");
+    for id in [here, there] {
+        let crossed = sessions.iter().find(|session| session["query"] == update(id));
+        assert!(crossed.is_some_and(|session| session["transaction_ms"].as_u64() >= Some(900)), "{}: {activity:#}", update(id));
+    }
     let locks = lab.ctl(&["locks", "--format", "json"]).exits(5);
     let locks: Value = serde_json::from_str(&locks.stdout).expect("JSON");
     assert_eq!(locks["cycles"].as_array().map(Vec::len), Some(1), "{locks:#}");
@@ -65,6 +69,7 @@ pub fn orphans(lab: &Lab) {
 
 fn recover(lab: &Lab) {
     let (committed, lost) = ("citus_0_99999_4000000001_1", "citus_0_99999_4000000002_1");
+    let begun = Instant::now();
     on_worker(lab, "create table orphan (gid text)");
     for gid in [committed, lost, "mine"] {
         on_worker(lab, &format!("begin; insert into orphan values ('{gid}'); prepare transaction '{gid}'"));
@@ -72,11 +77,14 @@ fn recover(lab: &Lab) {
     sql(lab, &["--"], &format!("insert into pg_dist_transaction (groupid, gid) values (1, '{committed}')"));
     let list = lab.ctl(&["tx", "list", "--format", "json"]).exits(5);
     let list: Value = serde_json::from_str(&list.stdout).expect("JSON");
-    let fate = |gid: &str| {
+    let node = leader_of(lab, "shard-1");
+    for (gid, fate) in [(committed, "commit"), (lost, "rollback"), ("mine", "foreign")] {
         let prepared = list["prepared"].as_array().expect("transactions");
-        prepared.iter().find(|one| one["gid"] == gid).unwrap_or_else(|| panic!("{gid}: {list:#}"))["fate"].clone()
-    };
-    assert_eq!((fate(committed), fate(lost), fate("mine")), ("commit".into(), "rollback".into(), "foreign".into()));
+        let found = prepared.iter().find(|one| one["gid"] == gid).unwrap_or_else(|| panic!("{gid}: {list:#}"));
+        assert_eq!((&found["fate"], &found["node"]), (&fate.into(), &node.as_str().into()), "{found:#}");
+        let age = found["age_ms"].as_u64().expect("an age");
+        assert!(age > 0 && u128::from(age) <= begun.elapsed().as_millis(), "{found:#}");
+    }
     // What is somebody else's stays, and is said to stay.
     let left = lab.ctl(&["tx", "recover", "--yes", "--format", "json"]).exits(7);
     let left: Value = serde_json::from_str(&left.stdout).expect("JSON");
@@ -99,7 +107,11 @@ fn open(runtime: &Runtime, target: &Target, id: i64) -> Client {
 
 /// Changes a row; false when it was not allowed to.
 async fn add(client: &Client, id: i64) -> bool {
-    client.batch_execute(&format!("update ledger set note = note || '.' where id = {id}")).await.is_ok()
+    client.batch_execute(&update(id)).await.is_ok()
+}
+
+fn update(id: i64) -> String {
+    format!("update ledger set note = note || '.' where id = {id}")
 }
 
 /// Does something while Citus' daemon leaves a thing alone that it does by itself every few seconds; -1 is never.

@@ -5,6 +5,13 @@ use tokio::runtime::Runtime;
 
 use super::client::Target;
 use super::harness::{Lab, note};
+use super::traffic::sql;
+
+/// How many shards have an HNSW index, and whether all are fit for use.
+const INDEXED: &str =
+    "select count(*) filter (where result = 't'), bool_and(success) from run_command_on_shards('documents', $$
+    select bool_and(indisvalid) from pg_index join pg_class c on c.oid = indexrelid join pg_am a on a.oid = c.relam
+    where indrelid = '%s'::regclass and amname = 'hnsw'$$)";
 
 /// Made, found as wanted, refused as another; searched by an application's own statement.
 pub fn a_table(lab: &Lab, runtime: &Runtime, target: &Target) {
@@ -21,8 +28,12 @@ pub fn a_table(lab: &Lab, runtime: &Runtime, target: &Target) {
         client.batch_execute(rows).await.expect("the application owns it");
         let nearest = "select id from documents order by embedding <-> '[20.2,0,0]' limit 1";
         assert_eq!(client.query_one(nearest, &[]).await.expect("an answer").get::<_, i64>(0), 20);
-        client.batch_execute("drop table documents").await.expect("the application owns it");
     });
+    let shards =
+        runtime.block_on(target.number("select count(*) from pg_dist_shard where logicalrelid = 'documents'::regclass"));
+    let indexed = sql(lab, &["--"], INDEXED);
+    assert_eq!(indexed, format!("{shards}|t"), "each shard has an index of its own, and it is valid");
+    runtime.block_on(target.batch("drop table documents"));
 }
 
 /// Every search finds what an exact one finds, near enough; the tables are gone afterwards.

@@ -1,0 +1,88 @@
+//! Drills, run as an operator runs them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::harness::{Lab, Run, note};
+
+/// `drill run --set ci` is for every change: what it may take, on a machine that does all of it by itself.
+const CI_SET: Duration = Duration::from_secs(600);
+
+/// The drills for every night.
+pub fn for_every_night(lab: &Lab) {
+    let (run, found, report) = prove(lab, "drills", &["--set", "ci", "--seed", "1"]);
+    assert!(run.took < CI_SET, "the set for CI took {:?}", run.took);
+    let runs = found["runs"].as_array().expect("runs");
+    assert!(runs.len() >= 5, "{}", run.stderr);
+    let killed = runs.iter().find(|drill| drill["scenario"] == "container-kill").expect("part of the set");
+    let events = killed["events"].as_array().expect("events");
+    let by_guard = |e: &Value| e["text"].as_str().is_some_and(|t| t.starts_with("event=revoked reason=container_died"));
+    assert!(events.iter().any(by_guard), "no guard saw the container die: {events:#?}");
+    let page = lab.path("drills.html");
+    let report = report.display().to_string();
+    let shown = lab.ctl(&["drill", "report", &report, "--format", "junit", "--html", &page.display().to_string()]);
+    assert_eq!(shown.status, run.status, "{}", shown.stderr);
+    assert!(shown.stdout.contains("<testsuites"), "{}", shown.stdout);
+    assert_eq!(lab.ctl(&["drill", "heal"]).ok().stdout, "No host has anything left of a drill.\n");
+}
+
+/// What an operator does with shards, under the load of many clients: none of their transactions may fail.
+pub fn that_move_shards(lab: &Lab) {
+    let wanted = ["rebalance", "grow-and-shrink"];
+    let (_, found, _) = prove(lab, "drills-shards", &[&wanted[..], &["--seed", "2"]].concat());
+    let runs = found["runs"].as_array().expect("runs");
+    let played: Vec<_> = runs.iter().filter_map(|run| run["scenario"].as_str()).collect();
+    assert_eq!(played, wanted, "{found:#}");
+    for run in runs {
+        assert_eq!(run["passed"], true, "{run:#}");
+        let outage = run["outage"]["longest_ms"].as_u64();
+        note(format_args!("{}: the longest a client waited: {outage:?} ms", run["scenario"]));
+    }
+    lab.ctl(&["plan", "--check"]).ok();
+}
+
+/// Runs drills. What they prove is asserted: nothing lost, nothing twice, one leader, all whole again. How long an outage may last is
+/// a question to a machine that does nothing else. Returns the run, its report, and where that is.
+fn prove(lab: &Lab, folder: &str, which: &[&str]) -> (Run, Value, PathBuf) {
+    let folder = lab.path(folder);
+    let place = folder.display().to_string();
+    let run = lab.ctl(&[&["drill", "run", "--yes", "--folder", &place], which].concat());
+    assert!([0, 5].contains(&run.status), "{}\n{}", run.stdout, run.stderr);
+    note(format_args!("{}", run.stdout.trim_end()));
+    let report = folder.join("report.json");
+    let text = std::fs::read_to_string(&report).unwrap_or_else(|e| panic!("no report ({e}):\n{}", run.stderr));
+    let found: Value = serde_json::from_str(&text).expect("a report is JSON");
+    for drill in found["runs"].as_array().expect("runs") {
+        assert!(drill["verdict"]["counts"]["ok"].as_u64() > Some(0), "{drill:#}");
+        let reasons = drill["reasons"].as_array().expect("reasons");
+        assert!(reasons.is_empty(), "{}: {reasons:#?}\n{:#}", drill["scenario"], drill["verdict"]);
+    }
+    (run, found, report)
+}
+
+/// The drill's own `up` would do what is pending, so its scenario is not carried out; the one after it is.
+pub fn one_goes_on(lab: &Lab) {
+    let path = lab.path("topology.toml");
+    let text = std::fs::read_to_string(&path).expect("readable");
+    let pending = text.replace("max_connections = 333", "max_connections = 333\nwork_mem = \"5MB\"");
+    assert_ne!(text, pending, "a setting was rolled out before");
+    std::fs::write(&path, pending).expect("writable");
+    // The second one is held to no promise: how long it takes is not what is tested here.
+    let folder = lab.path("drills-void").display().to_string();
+    let args = ["drill", "run", "up-killed", "etcd-leader-kill", "--yes", "--format", "json", "--folder", &folder];
+    let run = lab.ctl(&args).exits(7);
+    std::fs::write(&path, text).expect("writable");
+    let report: Value = serde_json::from_str(&run.stdout).expect("a report is JSON");
+    let ended = &report["not_carried_out"][0];
+    assert_eq!(ended["scenario"], "up-killed", "{report:#}");
+    assert!(ended["reason"].as_str().is_some_and(|reason| reason.contains("pending")), "{ended:#}");
+    assert_eq!(
+        (&report["runs"][0]["scenario"], &report["runs"][0]["passed"]),
+        (&"etcd-leader-kill".into(), &true.into()),
+        "{report:#}"
+    );
+    let again = lab.ctl(&args).exits(2);
+    assert!(again.stderr.contains("is not empty"), "{}", again.stderr);
+}
