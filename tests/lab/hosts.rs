@@ -78,7 +78,7 @@ pub fn drain_and_remove(lab: &Lab, runtime: &Runtime, target: &Target) {
     let drain = ["shards", "drain", "--host", read::HOST, "--yes"];
     let shards = rebalance::spread(lab)["shard-3"].0;
     assert!(shards > 0);
-    lab.ctl(&drain).ok();
+    lab.ctl(&[&drain[..], &["--parallel", "4"]].concat()).ok();
     assert_eq!(rebalance::spread(lab)["shard-3"], (0, false), "none is left, and none comes");
     lab.ctl(&[&drain[..], &["--undo"]].concat()).ok();
     assert_eq!(rebalance::spread(lab)["shard-3"], (0, true));

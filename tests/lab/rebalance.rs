@@ -16,7 +16,7 @@ const STRATEGIES: &str = "by_disk_size,by_shard_count";
 /// Two of three groups are to have no shards. The job is stopped on its way, and what it has left is carried away by another one; meanwhile
 /// the third group, which is the last, cannot be drained. Leaves it all shards.
 pub fn is_stopped(lab: &Lab, runtime: &Runtime, target: &Target) {
-    lab.ctl(&["shards", "drain", "--shard", "3", "--yes"]).ok();
+    lab.ctl(&["shards", "drain", "--shard", "3", "--parallel", "4", "--yes"]).ok();
     lab.ctl(&["shards", "drain", "--shard", "2", "--detach", "--yes"]).ok();
     lab.ctl(&["shards", "cancel", "--yes"]).ok();
     eventually("the job is stopped", RECOVERY, || {
@@ -36,7 +36,7 @@ pub fn is_stopped(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert!(refused.stderr.contains("no other shard group could take the shards of shard-1"), "{}", refused.stderr);
     assert_eq!((spread(lab), self::jobs(runtime, target)), (before, jobs), "what is refused changes nothing");
 
-    lab.ctl(&["shards", "rebalance", "--drain-only", "--yes"]).ok();
+    lab.ctl(&["shards", "rebalance", "--drain-only", "--parallel", "4", "--yes"]).ok();
     let emptied = spread(lab);
     assert_eq!((emptied["shard-2"], emptied["shard-3"]), ((0, false), (0, false)), "{emptied:?}");
     for shard in ["2", "3"] {
@@ -53,7 +53,7 @@ pub fn is_stopped(lab: &Lab, runtime: &Runtime, target: &Target) {
 /// A group that was to get shards has lost PostgreSQL on both members: what cannot end well is not begun.
 pub fn waits_for_all_groups(lab: &Lab, runtime: &Runtime, target: &Target) {
     // Who runs this alone has no group without shards.
-    lab.ctl(&["shards", "drain", "--shard", "2", "--yes"]).ok();
+    lab.ctl(&["shards", "drain", "--shard", "2", "--parallel", "4", "--yes"]).ok();
     lab.ctl(&["shards", "drain", "--shard", "2", "--undo", "--yes"]).ok();
     let (before, jobs) = (spread(lab), jobs(runtime, target));
     let leader = leader_of(lab, "shard-2");
@@ -62,7 +62,7 @@ pub fn waits_for_all_groups(lab: &Lab, runtime: &Runtime, target: &Target) {
     for member in ["worker-2-1", "worker-2-2"] {
         lab.ctl(&["exec", member, "--", "pkill", "-KILL", "-x", "postgres"]).ok();
     }
-    let refused = lab.ctl(&["shards", "rebalance", "--strategy", "by_shard_count", "--yes"]);
+    let refused = lab.ctl(&["shards", "rebalance", "--strategy", "by_shard_count", "--detach", "--yes"]);
     lab.ctl(&["exec", &leader, "--", "patronictl", "resume", "--group", "2", "--wait"]).ok();
     let refused = refused.exits(6);
     assert!(refused.stderr.contains("shard-2"), "{}", refused.stderr);
