@@ -99,6 +99,9 @@ pub enum Outcome {
         /// That server's address, where it was asked.
         #[serde(default)]
         server: Option<String>,
+        /// That server's system identifier: timelines of different ones have nothing to do with each other.
+        #[serde(default)]
+        system: Option<u64>,
         /// What [`Action::Read`] saw, in the list's order.
         #[serde(default)]
         items: Option<Vec<u64>>,
@@ -296,7 +299,7 @@ mod tests {
     }
 
     fn completed(sequence: u64) -> Record {
-        let outcome = Outcome::Ok { timeline: Some(7), server: Some("10.0.0.1".into()), items: None };
+        let outcome = Outcome::Ok { timeline: Some(7), server: Some("10.0.0.1".into()), system: Some(u64::MAX), items: None };
         Record::Completed(Completion { id: id(1, sequence), completed_ns: sequence * 10 + 5, outcome })
     }
 

@@ -224,7 +224,7 @@ mod tests {
             };
             let reason = String::new();
             let outcome = match outcome {
-                'o' => Outcome::Ok { timeline: Some(1), server: Some("a".into()), items: None },
+                'o' => Outcome::Ok { timeline: Some(1), server: Some("a".into()), system: None, items: None },
                 'f' => Outcome::Fail { reason },
                 _ => Outcome::Unknown { reason },
             };
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn leaders_are_named_by_acknowledgements() {
         let mut seen = history(1, &[(0, 5, 'o'), (50, 55, 'o'), (100, 105, 'f'), (150, 155, 'o')]);
-        seen.operations[3].outcome = Outcome::Ok { timeline: Some(2), server: Some("b".into()), items: None };
+        seen.operations[3].outcome = Outcome::Ok { timeline: Some(2), server: Some("b".into()), system: None, items: None };
         let spans: Vec<_> = leaders(&seen).into_iter().map(|s| (s.server, s.timeline, s.from, s.until)).collect();
         assert_eq!(spans, [("a".into(), 1, ms(5), ms(55)), ("b".into(), 2, ms(155), ms(155))]);
     }

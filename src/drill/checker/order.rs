@@ -7,14 +7,22 @@ use crate::drill::final_read::ServerRead;
 use crate::drill::history::Outcome;
 use crate::drill::verdict::{Finding, Rule};
 
-/// An acknowledgement of a timeline whose operation was sent after a newer timeline had acknowledged: two leaders took writes.
+/// An acknowledgement of a timeline whose operation was sent after a newer timeline had acknowledged: two leaders took writes. Rows
+/// that were moved to another group are written on its timelines, which say nothing about those of the group that they came from.
 pub(super) fn leaders(case: &Case<'_>) -> Vec<Finding> {
-    let mut acknowledged: Vec<(u64, u64, u32, u64)> = Vec::new();
+    let mut systems: BTreeMap<Option<u64>, Vec<Acknowledged>> = BTreeMap::new();
     for op in &case.operations {
-        if let (Outcome::Ok { timeline: Some(timeline), .. }, Some(completed)) = (&op.outcome, op.completed_ns) {
-            acknowledged.push((completed, op.call.invoked_ns, *timeline, op.call.id));
+        if let (Outcome::Ok { timeline: Some(timeline), system, .. }, Some(completed)) = (&op.outcome, op.completed_ns) {
+            systems.entry(*system).or_default().push((completed, op.call.invoked_ns, *timeline, op.call.id));
         }
     }
+    systems.into_values().flat_map(|acknowledged| went_back(case.group, acknowledged)).collect()
+}
+
+/// When an operation was acknowledged, when it was sent, on which timeline, and which it is.
+type Acknowledged = (u64, u64, u32, u64);
+
+fn went_back(group: &str, mut acknowledged: Vec<Acknowledged>) -> Vec<Finding> {
     acknowledged.sort_unstable();
     // The newest timeline that had acknowledged by each acknowledgement.
     let mut newest = Vec::with_capacity(acknowledged.len());
@@ -31,7 +39,7 @@ pub(super) fn leaders(case: &Case<'_>) -> Vec<Finding> {
     }
     let finding = |((timeline, newer), ops)| {
         let detail = format!("acknowledged on timeline {timeline} when timeline {newer} had acknowledged before");
-        Finding::about(Rule::TwoLeaders, case.group, detail, ops)
+        Finding::about(Rule::TwoLeaders, group, detail, ops)
     };
     late.into_iter().map(finding).collect()
 }

@@ -62,7 +62,7 @@ impl World {
             let outcome = match step.fate {
                 Fate::Ok => {
                     let items = (!call.action.writes()).then(|| world.list.clone());
-                    Outcome::Ok { timeline: Some(timeline), server: None, items }
+                    Outcome::Ok { timeline: Some(timeline), server: None, system: Some(1), items }
                 }
                 Fate::Fail => Outcome::Fail { reason: reason() },
                 _ => Outcome::Unknown { reason: reason() },
@@ -266,6 +266,21 @@ fn two_leaders_are_found_by_their_acknowledgements() {
     let first = world.history.operations[40].completed_ns.expect("it ended");
     world.history.operations[60].call.invoked_ns = first;
     assert!(world.verdict(Promise::default()).passed());
+}
+
+#[test]
+fn rows_that_move_to_another_group_meet_its_timelines() {
+    let mut world = fixed();
+    for op in &mut world.history.operations[60..] {
+        if let Outcome::Ok { timeline, system, .. } = &mut op.outcome {
+            (*timeline, *system) = (Some(1), Some(2));
+        }
+    }
+    assert!(world.verdict(Promise::default()).passed(), "they began anew there");
+    if let Outcome::Ok { timeline, .. } = &mut world.history.operations[60].outcome {
+        *timeline = Some(2);
+    }
+    assert_eq!(rules(&world.verdict(Promise::default())), [Rule::TwoLeaders], "and went back");
 }
 
 #[test]

@@ -95,6 +95,6 @@ async fn exchange(
         session.send("commit", deadline).await.map_err(|trouble| (Stage::Deciding, trouble))?;
     }
     let warnings = if call.action.writes() { session.take_warnings() } else { Vec::new() };
-    let acknowledged = || Outcome::Ok { timeline: told.timeline, server: told.server, items: told.items };
+    let acknowledged = || Outcome::Ok { timeline: told.timeline, server: told.server, system: told.system, items: told.items };
     Ok(warned(&warnings).unwrap_or_else(acknowledged))
 }

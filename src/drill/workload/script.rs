@@ -80,11 +80,14 @@ pub(super) fn script(spec: &ClientSpec, call: &Invocation) -> Script {
     }
 }
 
-/// Timeline and address of the server that takes the write, in the same transaction: no leader changes within one. Any role
-/// may call these functions, and they need no look into the control file. A `returning` would do without Citus, which
-/// allows only immutable functions there; a query for one key it sends to the key's group as it is, functions and all.
+/// Timeline, address and system identifier of the server that takes the write, in the same transaction: no leader changes within one.
+/// Any role may call these functions. A `returning` would do without Citus, which allows only immutable functions there; a query for
+/// one key it sends to the key's group as it is, functions and all.
 fn whereabouts(of: &str) -> String {
-    format!("select pg_walfile_name(pg_current_wal_lsn()) as wal, host(inet_server_addr()) as server{of}")
+    format!(
+        "select pg_walfile_name(pg_current_wal_lsn()) as wal, host(inet_server_addr()) as server, \
+         (pg_control_system()).system_identifier as system{of}"
+    )
 }
 
 fn transaction(statements: &[String], last: &str) -> Script {
@@ -99,6 +102,7 @@ fn transaction(statements: &[String], last: &str) -> Script {
 pub(super) struct Told {
     pub(super) timeline: Option<u32>,
     pub(super) server: Option<String>,
+    pub(super) system: Option<u64>,
     pub(super) items: Option<Vec<u64>>,
 }
 
@@ -113,6 +117,7 @@ pub(super) fn read(script: &Script, messages: &[SimpleQueryMessage]) -> Result<T
                 let column = |name| row.columns().iter().position(|c| c.name() == name).and_then(|index| row.get(index));
                 told.timeline = column("wal").and_then(timeline).or(told.timeline);
                 told.server = column("server").map(str::to_owned).or(told.server);
+                told.system = column("system").and_then(|text| text.parse().ok()).or(told.system);
                 told.items = column("items").and_then(items).or(told.items);
             }
             _ => {}
@@ -173,7 +178,8 @@ mod tests {
              insert into drill_entry (account, op, amount) values (10, 9, 5); \
              update drill_account set balance = balance + (-5) where id = 20; \
              insert into drill_entry (account, op, amount) values (20, 9, -5); \
-             select pg_walfile_name(pg_current_wal_lsn()) as wal, host(inet_server_addr()) as server"
+             select pg_walfile_name(pg_current_wal_lsn()) as wal, host(inet_server_addr()) as server, \
+             (pg_control_system()).system_identifier as system"
         );
         assert_eq!((transfer.rows, transfer.commit), (vec![0, 1, 1, 1, 1, 1], true));
         let single = script(&spec(Task::Autocommit), &call(Action::Insert));
