@@ -129,8 +129,7 @@ mod tests {
 
     #[test]
     fn a_verdict_is_carried_out_within_a_second_of_the_question_that_led_to_it() {
-        let verdict =
-            Verdict { group: "0".into(), leader: leader("a", 1), unrenewed: ms(7_300), sampled: ms(10_000) };
+        let verdict = Verdict { group: "0".into(), leader: leader("a", 1), unrenewed: ms(7_300), sampled: ms(10_000) };
         assert_eq!(carry_out(&verdict, ms(10_020)), Ok(()));
         assert_eq!(carry_out(&verdict, ms(11_000)), Ok(()));
         assert_eq!(carry_out(&verdict, ms(11_001)), Err(CalledOff::Stale));

@@ -98,8 +98,7 @@ pub async fn keep_apart(store: &Store, containers: &Containers, leader: &Leader)
 /// Who is to lead etcd instead of a leader whose log ends at `index`: the first of the others, and nobody unless all of them answer
 /// (`Some`), complain of nothing, know a leader and are up to date.
 fn successor(others: &[(u64, Option<Follower>)], index: u64) -> Option<u64> {
-    let keeps_up =
-        |member: &Follower| member.well && member.led && member.applied.saturating_add(ENTRIES_BEHIND) >= index;
+    let keeps_up = |member: &Follower| member.well && member.led && member.applied.saturating_add(ENTRIES_BEHIND) >= index;
     let whole = others.iter().all(|(_, member)| member.as_ref().is_some_and(keeps_up));
     others.first().filter(|_| whole).map(|(id, _)| *id)
 }

@@ -210,10 +210,8 @@ mod tests {
     const LOOK: u64 = 200;
     const ANSWER: u64 = 20;
     const TTL: u64 = 20;
-    const DEFAULTS: Settings =
-        Settings { bound: Duration::from_secs(7), late: Duration::from_secs(3), steps_down: true };
-    const LONG: Settings =
-        Settings { bound: Duration::from_secs(130), late: Duration::from_secs(60), steps_down: true };
+    const DEFAULTS: Settings = Settings { bound: Duration::from_secs(7), late: Duration::from_secs(3), steps_down: true };
+    const LONG: Settings = Settings { bound: Duration::from_secs(130), late: Duration::from_secs(60), steps_down: true };
     const MAINTENANCE: Settings = Settings { steps_down: false, ..DEFAULTS };
 
     fn watch() -> Watch {

@@ -244,8 +244,7 @@ fn a_leader_that_is_late_to_step_down_acknowledges_nothing() {
     let (mut longest, mut lost) = (0, 0);
     for (clocks, offset) in CORNERS.into_iter().flat_map(|clocks| (0..200).map(move |offset| (clocks, offset))) {
         // Found in a first run: when the leader renews.
-        let source =
-            |rule, synchronous| Setup { rule, contract: Contract::Source, synchronous, ..strict(3, clocks) };
+        let source = |rule, synchronous| Setup { rule, contract: Contract::Source, synchronous, ..strict(3, clocks) };
         let calm = run(source(Rule::Real, true), Vec::new());
         let renewal = *calm.renewals.iter().find(|at| **at > 15 * SECOND).expect("a renewal");
         let schedule = vec![(renewal + offset * 5 * MS, Action::CutEtcd(Target::Leader, Way::Both))];
