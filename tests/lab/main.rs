@@ -90,7 +90,7 @@ fn scenario(shards: u32) {
     }
     part("drills", || drills::for_every_night(&lab));
     if shards > 0 {
-        part("drills that move shards", || drills::that_move_shards(&lab));
+        part("a drill in which a shard group comes and goes", || drills::grow_and_shrink(&lab));
     } else {
         // Half an hour is enough for one scenario, and these know no shards.
         part("a drill goes on after what cannot be carried out", || drills::one_goes_on(&lab));
