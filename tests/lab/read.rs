@@ -116,6 +116,8 @@ fn no_vote(lab: &Lab) {
         assert!(refused.status != 0 && refused.stderr.contains("has no vote"), "{}", refused.stderr);
     }
     lab.ctl(&["switchover", "--coordinator", "--yes"]).ok();
+    // Until the new leader has named a synchronous standby nobody but itself could take over.
+    becomes_healthy(lab);
     // Also in the middle of a failover, when `status` says with its exit code that something is amiss.
     let leader = || {
         let status: Value = serde_json::from_str(&lab.ctl(&["status", "--format", "json"]).stdout).unwrap_or_default();
