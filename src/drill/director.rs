@@ -102,7 +102,15 @@ impl Director<'_> {
         let manager = self.fleet.manager().await?;
         let note = |text: &str| self.ui.note(text);
         self.lock = Some(Lock::take(&manager.docker, &self.topology.name, "drill", note).await?);
+        self.keep_lock();
         Ok(())
+    }
+
+    /// Whatever host the drill switches off, another one keeps its lock.
+    fn keep_lock(&self) {
+        if let Some(lock) = &self.lock {
+            lock.through(self.fleet.links().map(|link| link.docker.clone()));
+        }
     }
 
     /// Gives it back.
@@ -292,6 +300,7 @@ impl Director<'_> {
         let conditions = health_conditions(self.topology, self.artifacts);
         loop {
             self.fleet.revive(self.topology).await;
+            self.keep_lock();
             let observed = self.observe().await;
             let missing = missing(&conditions, self.topology, self.artifacts, &observed);
             if missing.is_empty() {

@@ -7,8 +7,8 @@
 //! that was watched, so that of two who take over one wins. No clock of another machine is believed.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
@@ -74,10 +74,39 @@ impl Failure for LockError {
 /// The lock, held and renewed until it is released or this process ends.
 #[derive(Debug)]
 pub struct Lock {
-    docker: Docker,
+    ways: Ways,
     name: String,
     lost: Arc<AtomicBool>,
     renewal: JoinHandle<()>,
+}
+
+/// Managers that the lock can be renewed through, the one that answered last first.
+#[derive(Debug, Clone)]
+struct Ways(Arc<Mutex<Vec<Docker>>>);
+
+impl Ways {
+    fn all(&self) -> Vec<Docker> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, ways: Vec<Docker>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ways;
+    }
+
+    /// The lock as the first manager tells of it that answers, and that manager.
+    async fn inspect(&self, name: &str) -> Option<(Docker, Option<Config>)> {
+        let ways = self.all();
+        for (at, docker) in ways.iter().enumerate() {
+            let Ok(Ok(found)) = tokio::time::timeout(RENEW, inspect(docker, name)).await else { continue };
+            if at > 0 {
+                let mut first = ways.clone();
+                first.swap(0, at);
+                self.set(first);
+            }
+            return Some((docker.clone(), found));
+        }
+        None
+    }
 }
 
 /// Who holds or wants the lock.
@@ -122,8 +151,14 @@ impl Lock {
             }
         }
         let lost = Arc::new(AtomicBool::new(false));
-        let renewal = tokio::spawn(renew(docker.clone(), name.clone(), cluster.clone(), claim, lost.clone()));
-        Ok(Self { docker: docker.clone(), name, lost, renewal })
+        let ways = Ways(Arc::new(Mutex::new(vec![docker.clone()])));
+        let renewal = tokio::spawn(renew(ways.clone(), name.clone(), cluster.clone(), claim, lost.clone()));
+        Ok(Self { ways, name, lost, renewal })
+    }
+
+    /// Renews it through any of these managers from now on: for whoever switches hosts off, or outlives one that was lost.
+    pub fn through(&self, managers: impl IntoIterator<Item = Docker>) {
+        self.ways.set(managers.into_iter().collect());
     }
 
     /// Whether somebody took the lock over, because this process slept or was cut off for long.
@@ -136,7 +171,9 @@ impl Lock {
         self.renewal.abort();
         if !self.is_lost() {
             // If this fails, the next operator takes the lock over after the stale time.
-            let _ = self.docker.delete_config(&self.name).await;
+            if let Some((docker, Some(_))) = self.ways.inspect(&self.name).await {
+                let _ = docker.delete_config(&self.name).await;
+            }
         }
     }
 }
@@ -234,11 +271,11 @@ async fn take_over(
     }
 }
 
-async fn renew(docker: Docker, name: String, cluster: ClusterName, claim: Claim, lost: Arc<AtomicBool>) {
+async fn renew(ways: Ways, name: String, cluster: ClusterName, claim: Claim, lost: Arc<AtomicBool>) {
     for count in 1.. {
         tokio::time::sleep(RENEW).await;
         // A manager that is away for a moment costs a renewal, not the lock.
-        let Ok(found) = inspect(&docker, &name).await else { continue };
+        let Some((docker, found)) = ways.inspect(&name).await else { continue };
         let ours = found.filter(|found| Claim::of(found).process == claim.process);
         let Some(ours) = ours else {
             lost.store(true, Ordering::SeqCst);
