@@ -7,9 +7,11 @@
 //!
 //! Deployed by `up`; `pgclusterctl guard` is what runs in the container.
 
+pub mod clock;
 pub mod containers;
 pub mod deed;
 pub mod error;
+pub mod heartbeats;
 pub mod metrics;
 #[cfg(test)]
 mod model;

@@ -90,6 +90,8 @@ struct Setup {
     contract: Contract,
     /// A commit waits for the standby; otherwise the leader acknowledges alone.
     synchronous: bool,
+    /// Leaders write a heartbeat with each renewal.
+    heartbeats: bool,
     /// Clocks of etcd, of Patroni and of the guards, in millionths; `None` draws each.
     clocks: Option<[i64; 3]>,
     guards: usize,
@@ -111,7 +113,7 @@ enum Event {
     Do(Action),
     Etcd,
     Patroni(usize, u32, Step),
-    Guard(usize, u32, Look),
+    Guard(usize, u32, Box<Look>),
 }
 
 /// What a run was.
@@ -122,6 +124,8 @@ struct Outcome {
     renewals: Vec<At>,
     /// Each revocation: when, and how long after the last renewal.
     revoked: Vec<(At, At)>,
+    /// Each revocation of a lease that was renewed while the revocation was under way.
+    came_back: Vec<At>,
     /// When a process last stepped down while it led.
     stepped_down: Option<At>,
     /// Longest time in which two processes led at once, and in which two would have acknowledged without standbys to wait for.
@@ -189,7 +193,7 @@ impl World {
         }
         for g in 0..self.guards.len() {
             let at = self.random.between(0, 200 * MS);
-            self.push(at, Event::Guard(g, 0, Look::Begin));
+            self.push(at, Event::Guard(g, 0, Box::new(Look::Begin)));
         }
     }
 
@@ -206,7 +210,7 @@ impl World {
                     self.push(self.now + 100 * MS, Event::Etcd);
                 }
                 Event::Patroni(p, boot, step) => self.patroni(p, boot, step),
-                Event::Guard(g, boot, look) => self.guard(g, boot, look),
+                Event::Guard(g, boot, look) => self.guard(g, boot, *look),
             }
             self.check();
         }

@@ -114,8 +114,14 @@ mod tests {
     use crate::guard::watch::Group;
 
     fn sample(at: u64, leader: Option<(&str, i64)>) -> Sample {
-        let leader =
-            leader.map(|(holder, lease)| Leader { holder: holder.into(), lease, revision: 1, granted: 20, remaining: 19 });
+        let leader = leader.map(|(holder, lease)| Leader {
+            holder: holder.into(),
+            lease,
+            revision: 1,
+            granted: 20,
+            remaining: 19,
+            heartbeat: None,
+        });
         let group = Group { leader, ..Group::default() };
         let at = Duration::from_secs(at);
         Sample { sent: at, answered: at, term: 1, groups: [("0".to_owned(), group)].into() }

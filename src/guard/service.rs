@@ -4,7 +4,9 @@
 //! times a second is a line for the first time.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +20,7 @@ use super::deed::{self, CalledOff, Death, FRESH, TRIES};
 use super::error::GuardError;
 use super::metrics::{self, Metrics};
 use super::placement::{self, Placement, Tenure};
-use super::store::{Revocation, Store, StoreError};
+use super::store::{Store, StoreError};
 use super::watch::{Leader, Sample, Verdict, Watch};
 use crate::output::log_line;
 use crate::topology::timing::GUARD_LOOK as LOOK;
@@ -27,7 +29,7 @@ use crate::topology::timing::GUARD_LOOK as LOOK;
 const PLACEMENT: Duration = Duration::from_secs(2);
 /// After the leadership of etcd was moved it stays for at least so long.
 const SETTLED: Duration = Duration::from_secs(10);
-/// Before Docker's events are asked for again.
+/// Before Docker's events, and etcd's, are asked for again.
 const RECONNECT: Duration = Duration::from_secs(1);
 /// After a change of leader the rounds of a group's Patronis are begun early for so long: who leads tells the coordinators in its
 /// next round, and they change `pg_dist_node` in theirs.
@@ -65,6 +67,7 @@ pub async fn run(options: Options) -> Result<(), GuardError> {
     ));
     let (died, deaths) = mpsc::channel(64);
     let (newest, latest) = channel::channel(None);
+    tokio::spawn(hear(store.clone()));
     tokio::spawn(listen(containers.clone(), metrics.clone(), died));
     tokio::spawn(place(store.clone(), containers.clone(), metrics.clone(), latest));
     let guard = Guard {
@@ -102,6 +105,15 @@ struct LeaderChange {
     told: Arc<AtomicBool>,
 }
 
+/// A revocation that is about to happen.
+#[derive(Debug)]
+struct Deed<'a> {
+    reason: &'static str,
+    group: &'a str,
+    leader: &'a Leader,
+    why: String,
+}
+
 impl Guard {
     async fn work(mut self, mut deaths: mpsc::Receiver<Died>) {
         let mut ticks = interval(LOOK);
@@ -128,7 +140,8 @@ impl Guard {
 
     /// One look at the leases, and what follows from it.
     async fn look(&mut self) -> Result<Sample, StoreError> {
-        let sample = match self.store.sample().await {
+        let store = self.store.clone();
+        let sample = match self.awake(store.sample()).await {
             Ok(sample) => sample,
             Err(error) => {
                 self.metrics.counts().failed_samples += 1;
@@ -143,6 +156,18 @@ impl Guard {
         self.enliven(&sample);
         self.newest.send_replace(Some(sample.clone()));
         Ok(sample)
+    }
+
+    /// Waits for an answer; that the guard runs meanwhile is told to the watch.
+    async fn awake<T>(&mut self, answer: impl Future<Output = T>) -> T {
+        let mut answer = pin!(answer);
+        loop {
+            self.watch.awake(self.store.now());
+            if let Ok(answer) = timeout(LOOK, &mut answer).await {
+                self.watch.awake(self.store.now());
+                return answer;
+            }
+        }
     }
 
     fn count(&mut self, sample: &Sample) {
@@ -189,12 +214,14 @@ impl Guard {
         }
     }
 
-    async fn carry_out(&self, verdict: &Verdict) {
-        if let Err(why) = deed::carry_out(verdict, self.store.now()) {
-            return self.call_off(why, &verdict.group, &verdict.leader);
-        }
-        let why = format!("unrenewed={:.2}s", verdict.unrenewed.as_secs_f64());
-        self.revoke("unrenewed", &verdict.group, &verdict.leader, &why).await;
+    async fn carry_out(&mut self, verdict: &Verdict) {
+        let deed = Deed {
+            reason: "unrenewed",
+            group: &verdict.group,
+            leader: &verdict.leader,
+            why: format!("unrenewed={:.2}s", verdict.unrenewed.as_secs_f64()),
+        };
+        self.revoke(deed, |now| deed::carry_out(verdict, now)).await;
     }
 
     /// A container of a member has died. Everything is asked anew, in the order that makes it a proof: who holds the lease,
@@ -207,31 +234,50 @@ impl Guard {
                 continue;
             };
             for suspect in death.suspects(&sample) {
-                let gone = match suspect.held() {
-                    Ok(()) => {
-                        let lives = self.containers.lives(&suspect.leader.holder).await.ok();
-                        suspect.is_gone(lives, self.store.now())
-                    }
-                    Err(why) => Err(why),
-                };
-                match gone {
-                    Ok(()) => self.revoke("container_died", &suspect.group, &suspect.leader, "its processes are gone").await,
-                    Err(why) => self.call_off(why, &suspect.group, &suspect.leader),
+                if let Err(why) = suspect.held() {
+                    self.call_off(why, &suspect.group, &suspect.leader);
+                    continue;
                 }
+                let containers = self.containers.clone();
+                let lives = self.awake(containers.lives(&suspect.leader.holder)).await.ok();
+                let deed = Deed {
+                    reason: "container_died",
+                    group: &suspect.group,
+                    leader: &suspect.leader,
+                    why: "its processes are gone".to_owned(),
+                };
+                self.revoke(deed, |now| suspect.is_gone(lives, now)).await;
             }
             return;
         }
     }
 
-    async fn revoke(&self, reason: &'static str, group: &str, leader: &Leader, why: &str) {
+    /// Ends a lease, as long as it `may`.
+    async fn revoke(&mut self, deed: Deed<'_>, may: impl Fn(Duration) -> Result<(), CalledOff>) {
+        let Deed { reason, group, leader, why } = deed;
         let what = format!("group={} holder={} lease={:x}", shown(group), leader.holder, leader.lease);
-        match self.store.revoke(group, leader).await {
-            Ok(Revocation::Done) => {
+        let store = self.store.clone();
+        let revoked = async {
+            if let Err(why) = may(store.now()) {
+                return Ok(Err(why));
+            }
+            if !store.is_unchanged(group, leader).await? {
+                return Ok(Err(CalledOff::Changed));
+            }
+            // The answer was on its way, and who was stopped meanwhile may have woken up an hour later.
+            if let Err(why) = may(store.now()) {
+                return Ok(Err(why));
+            }
+            store.end(leader.lease).await.map(|ended| if ended { Ok(()) } else { Err(CalledOff::Changed) })
+        };
+        match self.awake(revoked).await {
+            Ok(Ok(())) => {
                 *self.metrics.counts().revocations.entry((shown(group).to_owned(), reason)).or_default() += 1;
                 log_line(&format!("event=revoked reason={reason} {what} why=\"{why}\""));
             }
-            Ok(Revocation::Changed) => self.call_off(CalledOff::Changed, group, leader),
+            Ok(Err(why)) => self.call_off(why, group, leader),
             Err(error) => {
+                let error: StoreError = error;
                 *self.metrics.counts().called_off.entry("failed").or_default() += 1;
                 log_line(&format!("event=revoke_failed reason={reason} {what} error=\"{error}\""));
             }
@@ -253,6 +299,15 @@ impl Guard {
 /// The only group of a cluster without Citus has no name in etcd.
 fn shown(group: &str) -> &str {
     if group.is_empty() { "0" } else { group }
+}
+
+/// Without it heartbeats are dated by the looks that show them, which is later.
+async fn hear(store: Store) {
+    loop {
+        // That etcd does not answer is told by the looks.
+        drop(store.listen().await);
+        sleep(RECONNECT).await;
+    }
 }
 
 async fn listen(containers: Containers, metrics: Metrics, died: mpsc::Sender<Died>) {

@@ -3,14 +3,16 @@
 //! A guard whose member is down or cut off sees nothing and does nothing; the others see.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use etcd_client::{Channel, Client, Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp};
+use etcd_client::{Channel, Client, Compare, CompareOp, EventType, GetOptions, KeyValue, Txn, TxnOp, WatchOptions};
 use futures_util::future::try_join_all;
 use serde_json::Value;
 use tonic::transport::Endpoint;
 
+use super::clock::Clock;
 use super::error::GuardError;
+use super::heartbeats::{Heard, Heartbeat};
 use super::watch::{Group, Leader, Sample, Settings};
 
 /// A healthy member answers within milliseconds. Beyond this an answer proves too little to be worth waiting for.
@@ -30,15 +32,6 @@ pub enum StoreError {
     /// Not what etcd answers.
     #[error("etcd answered without {0}")]
     Missing(&'static str),
-}
-
-/// What became of a revocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revocation {
-    /// The lease is gone, and with it the leader key and the member key.
-    Done,
-    /// The leader key is not what it was: nothing was touched.
-    Changed,
 }
 
 /// Who leads etcd, as the local member sees it.
@@ -69,8 +62,10 @@ pub struct Store {
     client: Client,
     /// `/service/<cluster>/`.
     scope: String,
-    /// The guard's monotonic clock begins here.
-    epoch: Instant,
+    /// The same for heartbeats: not among the keys that Patronis watch, or each would wake them all.
+    heartbeats: String,
+    heard: Heard,
+    clock: Clock,
 }
 
 impl std::fmt::Debug for Store {
@@ -83,20 +78,22 @@ impl Store {
     /// Connects when it is first asked, and again whenever the connection is lost.
     pub async fn connect(endpoint: &str, cluster: &str) -> Result<Self, GuardError> {
         let client = lazy(endpoint).await.map_err(|source| GuardError::Endpoint { endpoint: endpoint.to_owned(), source })?;
-        Ok(Self { client, scope: format!("/service/{cluster}/"), epoch: Instant::now() })
+        let scope = format!("/service/{cluster}/");
+        let heartbeats = format!("{HEARTBEATS}{scope}");
+        Ok(Self { client, scope, heartbeats, heard: Heard::default(), clock: Clock::start() })
     }
 
-    /// The guard's monotonic clock.
+    /// By the guard's clock.
     pub fn now(&self) -> Duration {
-        self.epoch.elapsed()
+        self.clock.now()
     }
 
-    /// One look at all leader keys and their leases. The last question is one that only a leader with a quorum behind it can
-    /// answer: with the same term before and after, what was answered in between is that leader's word.
+    /// One look at all leader keys, their leases and heartbeats. The last question is one that only a leader with a quorum behind it
+    /// can answer: with the same term before and after, what was answered in between is that leader's word.
     pub async fn sample(&self) -> Result<Sample, StoreError> {
         let sent = self.now();
-        let options = GetOptions::new().with_prefix();
-        let keys = self.client.clone().get(self.scope.as_str(), Some(options)).await?;
+        let all = GetOptions::new().with_prefix();
+        let keys = self.client.clone().get(self.scope.as_str(), Some(all.clone())).await?;
         let term = keys.header().ok_or(StoreError::Missing("a header"))?.raft_term();
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         let mut leaders = Vec::new();
@@ -125,14 +122,40 @@ impl Store {
                 revision: kv.mod_revision(),
                 granted,
                 remaining,
+                heartbeat: None,
             });
             groups.entry(group).or_default().leader = leader;
         }
-        let confirmed = self.client.clone().get(self.scope.as_str(), None).await?;
-        if confirmed.header().map(etcd_client::ResponseHeader::raft_term) != Some(term) {
+        let heartbeats = self.client.clone().get(self.heartbeats.as_str(), Some(all)).await?;
+        if heartbeats.header().map(etcd_client::ResponseHeader::raft_term) != Some(term) {
             return Err(StoreError::TermChanged);
         }
-        Ok(Sample { sent, answered: self.now(), term, groups })
+        let answered = self.now();
+        for kv in heartbeats.kvs() {
+            let Some((group, _)) = place(&self.heartbeats, kv).filter(|(_, name)| name == HEARTBEAT) else { continue };
+            // One of another lease is another holder's, or of another life of the same.
+            let leader = groups.get_mut(&group).and_then(|group| group.leader.as_mut());
+            if let Some(leader) = leader.filter(|leader| leader.lease == kv.lease()) {
+                leader.heartbeat = Some(self.heard.shown(&group, kv.mod_revision(), answered));
+            }
+        }
+        Ok(Sample { sent, answered, term, groups })
+    }
+
+    /// Hears of heartbeats as they are written, until the connection is lost.
+    pub async fn listen(&self) -> Result<(), StoreError> {
+        let all = WatchOptions::new().with_prefix();
+        let mut told = self.client.clone().watch(self.heartbeats.as_str(), Some(all)).await?;
+        while let Some(answer) = told.message().await? {
+            let heard = self.now();
+            let written = answer.events().iter().filter(|event| event.event_type() == EventType::Put);
+            for kv in written.filter_map(etcd_client::Event::kv) {
+                if let Some((group, _)) = place(&self.heartbeats, kv).filter(|(_, name)| name == HEARTBEAT) {
+                    self.heard.take(group, Heartbeat { revision: kv.mod_revision(), heard });
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn time_to_live(&self, lease: i64) -> Result<Option<(u64, u64)>, StoreError> {
@@ -145,20 +168,23 @@ impl Store {
         }
     }
 
-    /// Ends the lease of a leader key, if the key is still the one that was seen.
-    pub async fn revoke(&self, group: &str, leader: &Leader) -> Result<Revocation, StoreError> {
-        let key = key(&self.scope, group, "leader");
-        let same = [
-            Compare::lease(key.as_str(), CompareOp::Equal, leader.lease),
-            Compare::mod_revision(key.as_str(), CompareOp::Equal, leader.revision),
+    /// Whether a leader key and its holder's heartbeat are still what was seen.
+    pub async fn is_unchanged(&self, group: &str, leader: &Leader) -> Result<bool, StoreError> {
+        let held = key(&self.scope, group, "leader");
+        let mut same = vec![
+            Compare::lease(held.as_str(), CompareOp::Equal, leader.lease),
+            Compare::mod_revision(held.as_str(), CompareOp::Equal, leader.revision),
         ];
-        if !self.client.clone().txn(Txn::new().when(same)).await?.succeeded() {
-            return Ok(Revocation::Changed);
-        }
-        match self.client.clone().lease_revoke(leader.lease).await {
-            Ok(_) => Ok(Revocation::Done),
-            // Another guard was faster.
-            Err(error) if is_not_found(&error) => Ok(Revocation::Changed),
+        let heartbeat = key(&self.heartbeats, group, HEARTBEAT);
+        same.extend(leader.heartbeat.map(|seen| Compare::mod_revision(heartbeat, CompareOp::Equal, seen.revision)));
+        Ok(self.client.clone().txn(Txn::new().when(same)).await?.succeeded())
+    }
+
+    /// Ends a lease, and with it all keys of its holder; false when it was gone: another guard was faster.
+    pub async fn end(&self, lease: i64) -> Result<bool, StoreError> {
+        match self.client.clone().lease_revoke(lease).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_not_found(&error) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -199,6 +225,10 @@ pub async fn follower(url: &str) -> Option<Follower> {
 
 /// A key that Patroni does not know, under a prefix that it watches: any change of it begins the next round at once.
 const WAKE: &str = "wake";
+
+/// Where heartbeats are, and the name of one: a leader's Patroni writes it with each renewal (`images/node/patroni-for-swarm`).
+const HEARTBEATS: &str = "/pgclusterctl";
+const HEARTBEAT: &str = "heartbeat";
 
 async fn lazy(endpoint: &str) -> Result<Client, etcd_client::Error> {
     let url = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };

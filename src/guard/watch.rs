@@ -1,16 +1,28 @@
 //! When a leader's lease has not been renewed for so long that its holder has surely stepped down. Pure.
 //!
-//! etcd does not say when a lease was renewed, only how many whole seconds it still has. A sample that shows `r` seconds of a
-//! lease granted for `g` proves that it was not renewed within the last `g - r - 1` seconds before the answer. The watch keeps
-//! for each lease the latest moment at which it may have been renewed, always erring to the later side, and measures from there
-//! on by the guard's own monotonic clock.
+//! A leader writes its heartbeat with each renewal, and believes in none before that is written. Two looks that show the same
+//! revision of it prove that there was no renewal in between, whatever became of the guard's view, of etcd's leader or of the lease's
+//! time meanwhile.
+//!
+//! Without a heartbeat there is only the lease. etcd does not say when it was renewed, only how many whole seconds it still has. A
+//! sample that shows `r` seconds of a lease granted for `g` proves that it was not renewed within the last `g - r - 1` seconds before
+//! the answer.
+//!
+//! The watch keeps for each lease the latest moment at which it may have been renewed, always erring to the later side, and
+//! measures from there on by the guard's own clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Longest time between two samples in which the watch still counts as unbroken. Beyond it the guard, or its etcd member, was
-/// stalled, and what it knows is as old as that.
+use super::heartbeats::Heartbeat;
+
+/// Longest time between two samples in which the watch of a lease still counts as unbroken. Beyond it the guard, or its etcd member,
+/// was stalled, and what it knows is as old as that. The same between two signs of the guard's own life, whatever it watches: with
+/// it all others may have stood still.
 pub const HOLE: Duration = Duration::from_secs(1);
+/// The same for heartbeats, while the guard itself is awake: as long as etcd may be without a leader when a vote is split
+/// ([`ETCD_ELECTION`](crate::topology::timing::ETCD_ELECTION), four of it at worst), with a look before and one after.
+pub const SILENCE: Duration = Duration::from_secs(3);
 /// How long a leader that is in contact may take to apply new settings. It is a matter of its next loop; the rest is for one
 /// that sees them late. One that was cut off before keeps to the old ones for as long as these say.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -55,6 +67,8 @@ pub struct Leader {
     pub granted: u64,
     /// What is left of it, in whole seconds, rounded down.
     pub remaining: u64,
+    /// The last heartbeat that its holder wrote with this lease; `None` where it writes none.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 /// What of Patroni's settings decides when an isolated leader has stepped down.
@@ -101,6 +115,8 @@ pub struct Verdict {
 pub struct Watch {
     margin: Duration,
     last: Option<(Duration, u64)>,
+    /// When the guard was last known to run.
+    awake: Option<Duration>,
     tracks: BTreeMap<String, Track>,
     /// By group, whoever leads it.
     settings: BTreeMap<String, Recent>,
@@ -115,6 +131,8 @@ struct Recent(Vec<(Settings, Duration)>);
 #[derive(Debug)]
 struct Track {
     lease: i64,
+    /// Revision of the last heartbeat.
+    heartbeat: Option<i64>,
     /// Since when it was watched without a hole: nothing older is believed, whatever etcd's clock says.
     since: Duration,
     /// No renewal happened after this moment and before the last answer.
@@ -126,7 +144,7 @@ impl Watch {
     /// A watch that adds `margin` to Patroni's bound: for clocks that run at different speed, and for the time that stopping
     /// PostgreSQL takes to begin.
     pub fn new(margin: Duration) -> Self {
-        Self { margin, last: None, tracks: BTreeMap::new(), settings: BTreeMap::new(), holes: 0 }
+        Self { margin, last: None, awake: None, tracks: BTreeMap::new(), settings: BTreeMap::new(), holes: 0 }
     }
 
     /// How often the watch was broken and began anew.
@@ -139,10 +157,21 @@ impl Watch {
         self.tracks.iter().map(move |(group, t)| (group.as_str(), now.saturating_sub(t.renewed_by), t.bound + self.margin))
     }
 
+    /// Hears that the guard runs, whether or not it sees anything. After a pause of it nothing counts that was before: whoever
+    /// stopped it may have stopped the leaders, too, while clocks went on.
+    pub fn awake(&mut self, now: Duration) {
+        let last = *self.awake.get_or_insert(now);
+        if now.saturating_sub(last) > HOLE {
+            self.tracks.clear();
+        }
+        self.awake = Some(last.max(now));
+    }
+
     /// Takes a sample in, tells which leases are to be revoked.
     pub fn observe(&mut self, sample: &Sample) -> Vec<Verdict> {
-        let unbroken = self.last.filter(|(sent, _)| sample.answered.saturating_sub(*sent) <= HOLE);
-        if self.last.is_some() && unbroken.is_none() {
+        self.awake(sample.sent);
+        self.awake(sample.answered);
+        if self.last.is_some_and(|(sent, _)| sample.answered.saturating_sub(sent) > HOLE) {
             self.holes += 1;
         }
         let mut tracks = BTreeMap::new();
@@ -155,7 +184,7 @@ impl Watch {
             let ttl = Duration::from_secs(leader.granted);
             let Some(bound) = recent.bound(ttl, group.sole_standby, sample.answered) else { continue };
             let known = self.tracks.remove(name).filter(|track| track.lease == leader.lease);
-            let track = follow(known, unbroken, sample, leader, bound);
+            let track = follow(known, self.last, sample, leader, bound);
             let unrenewed = sample.sent.saturating_sub(track.renewed_by);
             if unrenewed >= track.bound + self.margin {
                 verdicts.push(Verdict { group: name.clone(), leader: leader.clone(), unrenewed, sampled: sample.sent });
@@ -184,27 +213,44 @@ impl Recent {
     }
 }
 
-/// The track of a lease after one more sample.
-fn follow(known: Option<Track>, unbroken: Option<(Duration, u64)>, sample: &Sample, leader: &Leader, bound: Duration) -> Track {
+/// The track of a lease after one more sample; the last one was asked for at that moment, under that term.
+fn follow(known: Option<Track>, last: Option<(Duration, u64)>, sample: &Sample, leader: &Leader, bound: Duration) -> Track {
     let seen = sample.answered;
+    let heartbeat = leader.heartbeat.map(|heartbeat| heartbeat.revision);
     // Whatever runs first begins now: what was before was not watched.
-    let (Some(track), Some((before, term))) = (known, unbroken) else {
-        return Track { lease: leader.lease, since: seen, renewed_by: seen, bound };
+    let begins = Track { lease: leader.lease, heartbeat, since: seen, renewed_by: seen, bound };
+    let (Some(track), Some((before, term))) = (known, last) else { return begins };
+    let gap = seen.saturating_sub(before);
+    let renewed_by = match (track.heartbeat, leader.heartbeat) {
+        (last, Some(now)) if gap <= SILENCE => {
+            if last == heartbeat {
+                track.renewed_by
+            } else {
+                now.heard.max(track.since)
+            }
+        }
+        (None, None) if gap <= HOLE => renewed_by_lease(&track, before, term == sample.term, leader, seen),
+        _ => return begins,
     };
+    Track { since: track.since, renewed_by, ..begins }
+}
+
+/// What etcd's count of a lease's time proves.
+fn renewed_by_lease(track: &Track, before: Duration, same_term: bool, leader: &Leader, seen: Duration) -> Duration {
     // By etcd's count. A new etcd leader extends all leases. That is no renewal, but from here it looks like one that happened
     // a little later than the extension did: it delays a verdict and never hastens one.
     let idle = Duration::from_secs(leader.granted.saturating_sub(leader.remaining + 1));
     let by_etcd = seen.saturating_sub(idle);
     // Seen from before the last sample on: then it is the last sample that tells, and the own clock. A new term is a new
     // witness: renewals under the old etcd leader after the last sample are known to nobody.
-    let witnessed = term == sample.term && by_etcd <= before;
-    let renewed_by = if witnessed { track.renewed_by.min(by_etcd) } else { by_etcd }.max(track.since);
-    Track { lease: leader.lease, since: track.since, renewed_by, bound }
+    let witnessed = same_term && by_etcd <= before;
+    if witnessed { track.renewed_by.min(by_etcd) } else { by_etcd }.max(track.since)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::timing::ETCD_ELECTION;
 
     /// Between two looks, and until etcd has answered all questions of one.
     const LOOK: u64 = 200;
@@ -225,7 +271,7 @@ mod tests {
     /// What etcd shows at `at` of a lease that was last set to its whole time at `set`. All in milliseconds.
     fn sample(at: u64, set: u64, lease: i64, term: u64, settings: Settings) -> Sample {
         let remaining = (TTL * 1_000).saturating_sub(at - set) / 1_000;
-        let leader = Leader { holder: "coordinator-1".into(), lease, revision: 5, granted: TTL, remaining };
+        let leader = Leader { holder: "coordinator-1".into(), lease, revision: 5, granted: TTL, remaining, heartbeat: None };
         let group = Group { leader: Some(leader), settings: Some(settings), sole_standby: true, woken: 0 };
         Sample { sent: ms(at), answered: ms(at + ANSWER), term, groups: BTreeMap::from([("0".into(), group)]) }
     }
@@ -335,6 +381,94 @@ mod tests {
             !watch.observe(&sample((*at).max(set), set, 1, term, DEFAULTS)).is_empty()
         });
         assert!(revoked.is_some_and(|at| (10_800..11_150).contains(&at)), "{revoked:?}");
+    }
+
+    /// The same of a leader with a heartbeat, last written at `beat`, which is its revision, too.
+    fn beating(at: u64, beat: u64, term: u64) -> Sample {
+        // Any time that is left, as after an extension: it tells nothing where there is a heartbeat.
+        let mut sample = sample(at, at, 1, term, DEFAULTS);
+        let leader = sample.groups.get_mut("0").and_then(|group| group.leader.as_mut()).expect("a leader");
+        let heard = sample.answered;
+        leader.heartbeat = Some(Heartbeat { revision: i64::try_from(beat).expect("small"), heard });
+        sample
+    }
+
+    /// Looks that fail, one after the other, as while etcd has no leader.
+    fn blind(watch: &mut Watch, from: u64, to: u64) {
+        (from..to).step_by(400).for_each(|at| watch.awake(ms(at)));
+    }
+
+    #[test]
+    fn a_heartbeat_that_stays_is_no_renewal_whatever_the_lease_has_left() {
+        let mut watch = watch();
+        let looks = (10_000..30_000).step_by(200);
+        let revoked = looks.into_iter().find(|at| {
+            let beat = (*at - *at % 1_000).min(12_000);
+            !watch.observe(&beating(*at, beat, 1)).is_empty()
+        });
+        assert!(revoked.is_some_and(|at| (19_300..19_650).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn an_election_of_etcd_hides_no_renewal_from_who_sees_heartbeats() {
+        let mut watch = watch();
+        assert_eq!(watch.observe(&beating(10_000, 9_900, 1)), []);
+        blind(&mut watch, 10_200, 12_600);
+        let revoked = (12_600..30_000).step_by(200).find(|at| !watch.observe(&beating(*at, 9_900, 2)).is_empty());
+        assert!(revoked.is_some_and(|at| (17_300..17_650).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn what_was_renewed_while_nobody_saw_it_begins_anew() {
+        let mut watch = watch();
+        assert_eq!(watch.observe(&beating(10_000, 9_900, 1)), []);
+        blind(&mut watch, 10_200, 12_600);
+        let revoked = (12_600..30_000).step_by(200).find(|at| !watch.observe(&beating(*at, 10_500, 2)).is_empty());
+        assert!(revoked.is_some_and(|at| (19_900..20_250).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn what_was_heard_of_before_an_election_is_as_old_as_that() {
+        let mut watch = watch();
+        assert_eq!(watch.observe(&beating(10_000, 9_900, 1)), []);
+        blind(&mut watch, 10_200, 12_600);
+        let heard = |at| {
+            let mut sample = beating(at, 10_100, 2);
+            let leader = sample.groups.get_mut("0").and_then(|group| group.leader.as_mut()).expect("a leader");
+            leader.heartbeat = Some(Heartbeat { revision: 10_100, heard: ms(10_110) });
+            sample
+        };
+        let revoked = (12_600..30_000).step_by(200).find(|at| !watch.observe(&heard(*at)).is_empty());
+        assert!(revoked.is_some_and(|at| (17_410..17_650).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn heartbeats_do_not_count_over_a_pause_of_the_guard_nor_over_a_long_silence() {
+        let mut paused = watch();
+        assert_eq!(paused.observe(&beating(10_000, 9_900, 1)), []);
+        let revoked = (12_600..30_000).step_by(200).find(|at| !paused.observe(&beating(*at, 9_900, 1)).is_empty());
+        assert!(revoked.is_some_and(|at| (19_900..20_250).contains(&at)), "{revoked:?}");
+        let mut silent = watch();
+        assert_eq!(silent.observe(&beating(10_000, 9_900, 1)), []);
+        blind(&mut silent, 10_200, 13_400);
+        let revoked = (13_400..30_000).step_by(200).find(|at| !silent.observe(&beating(*at, 9_900, 1)).is_empty());
+        assert!(revoked.is_some_and(|at| (20_700..21_050).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn who_takes_its_heartbeat_back_is_judged_by_its_lease() {
+        let mut watch = watch();
+        assert_eq!(watch.observe(&beating(10_000, 9_900, 1)), []);
+        assert_eq!(live(&mut watch, 10_200, 60_000, u64::MAX, DEFAULTS), None);
+        let revoked = live(&mut watch, 60_000, 90_000, 60_000, DEFAULTS);
+        assert!(revoked.is_some_and(|at| (67_300..67_650).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn a_silence_is_longer_than_an_election() {
+        // Four election timeouts, and a look that takes as long as one may.
+        let election = ETCD_ELECTION * 4 + ms(LOOK) + ms(600);
+        assert!(election < SILENCE && HOLE < SILENCE, "{election:?}");
     }
 
     #[test]

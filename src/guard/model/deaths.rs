@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::guards::{Look, Rule};
+use super::guards::{Deed, Look, Rule};
 use super::{At, Event, MS, SECOND, World};
 use crate::guard::deed::{self, Suspect, TRIES};
 use crate::guard::watch::{Sample, Verdict};
@@ -64,7 +64,7 @@ impl World {
         let takes = self.random.between(MS, if late { LATE } else { 30 * MS });
         let at = self.guards[member].wall_clock(self.now);
         let boot = self.guards[member].boot;
-        self.push(self.now + takes, Event::Guard(member, boot, Look::Died(member, at)));
+        self.push(self.now + takes, Event::Guard(member, boot, Box::new(Look::Died(member, at))));
     }
 
     /// Takes what a guard was told: it is looked into with the next look.
@@ -104,9 +104,9 @@ impl World {
         let guard = &self.guards[g];
         let lives = lives.or((guard.rule == Rule::TrustsSilence).then_some(false));
         if proof.suspect.is_gone(lives, guard.now(self.now)).is_ok() {
-            let Suspect { group, leader, sampled, .. } = proof.suspect;
+            let Suspect { group, leader, sampled, .. } = proof.suspect.clone();
             let verdict = Verdict { group, leader, unrenewed: Duration::ZERO, sampled };
-            self.send_revocation(g, verdict, proof.asked);
+            self.next_look(g, self.now, Look::Act(Deed { verdict, asked: proof.asked, gone: Some(proof.suspect) }));
         }
     }
 

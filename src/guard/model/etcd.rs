@@ -43,6 +43,8 @@ pub struct View {
     pub config: Config,
     /// The leader that the synchronous standby belongs to, and that standby: who may take over.
     pub sync: (usize, Option<usize>),
+    /// The lease with which the leader's heartbeat was last written, and when, by etcd's revisions.
+    pub heartbeat: Option<(i64, i64)>,
 }
 
 #[derive(Debug)]
@@ -50,8 +52,10 @@ struct Lease {
     /// When its time was last set, and to what, by the leader's clock.
     set: At,
     to: Duration,
-    /// When its holder last renewed it.
+    /// When its holder last renewed it, in a way that counts for its holder.
     renewed: At,
+    /// Whether only renewals with a heartbeat do.
+    beats: bool,
 }
 
 pub type Cuts = [[bool; 2 * HOSTS]; 2 * HOSTS];
@@ -62,6 +66,8 @@ pub struct Etcd {
     pub leader: usize,
     pub term: u64,
     pub up: [bool; HOSTS],
+    /// Whether its space is used up: then it renews leases and takes no writes.
+    pub full: bool,
     clocks: [Clock; HOSTS],
     leases: BTreeMap<i64, Lease>,
     next: i64,
@@ -73,9 +79,9 @@ impl Etcd {
     /// Process 0 leads, process 1 is its synchronous standby.
     pub fn new(clocks: [Clock; HOSTS]) -> Self {
         let config = Config { loop_wait: Duration::from_secs(1), retry_timeout: Duration::from_secs(3), pause: false };
-        let view = View { key: None, config, sync: (0, Some(1)) };
-        let mut etcd =
-            Self { view, leader: 2, term: 1, up: [true; HOSTS], clocks, leases: BTreeMap::new(), next: 1, election: None };
+        let view = View { key: None, config, sync: (0, Some(1)), heartbeat: None };
+        let (up, leases) = ([true; HOSTS], BTreeMap::new());
+        let mut etcd = Self { view, leader: 2, term: 1, up, full: false, clocks, leases, next: 1, election: None };
         let lease = etcd.grant(0);
         etcd.bind(0, lease);
         etcd
@@ -131,7 +137,7 @@ impl Etcd {
         self.leases.get(&lease).map(|l| self.left(l, now).as_secs())
     }
 
-    /// When its holder last renewed it.
+    /// When its holder last renewed it, in a way that counts for its holder.
     pub fn renewed(&self, lease: i64) -> Option<At> {
         self.leases.get(&lease).map(|l| l.renewed)
     }
@@ -139,27 +145,52 @@ impl Etcd {
     pub fn grant(&mut self, now: At) -> i64 {
         let id = self.next;
         self.next += 1;
-        self.leases.insert(id, Lease { set: now, to: Duration::from_secs(TTL), renewed: now });
+        self.leases.insert(id, Lease { set: now, to: Duration::from_secs(TTL), renewed: now, beats: false });
         id
     }
 
     /// Whether there was such a lease.
     pub fn renew(&mut self, lease: i64, now: At) -> bool {
         let Some(lease) = self.leases.get_mut(&lease) else { return false };
-        (lease.set, lease.to, lease.renewed) = (now, Duration::from_secs(TTL), now);
+        (lease.set, lease.to) = (now, Duration::from_secs(TTL));
+        if !lease.beats {
+            lease.renewed = now;
+        }
         true
     }
 
-    /// Ends a lease, and the leader key with it.
+    /// Writes the heartbeat of a lease, unless there is no such lease.
+    pub fn beat(&mut self, lease: i64, now: At) -> bool {
+        let Some(known) = self.leases.get_mut(&lease) else { return false };
+        (known.renewed, known.beats) = (now, true);
+        let revision = self.revision();
+        self.view.heartbeat = Some((lease, revision));
+        true
+    }
+
+    /// Deletes the heartbeat of a lease that is renewed without from now on.
+    pub fn withdraw(&mut self, lease: i64, now: At) -> bool {
+        let Some(known) = self.leases.get_mut(&lease) else { return false };
+        (known.renewed, known.beats) = (now, false);
+        self.view.heartbeat = self.view.heartbeat.filter(|(of, _)| *of != lease);
+        true
+    }
+
+    /// Ends a lease, and with it the leader key and the heartbeat.
     pub fn end(&mut self, lease: i64) {
         self.leases.remove(&lease);
         self.view.key = self.view.key.filter(|key| key.lease != lease);
+        self.view.heartbeat = self.view.heartbeat.filter(|(of, _)| *of != lease);
     }
 
     /// Writes the leader key.
     pub fn bind(&mut self, holder: usize, lease: i64) {
-        let revision = i64::try_from(self.term * SECOND).expect("small") + self.next;
-        self.next += 1;
+        let revision = self.revision();
         self.view.key = Some(Key { holder, lease, revision });
+    }
+
+    fn revision(&mut self) -> i64 {
+        self.next += 1;
+        i64::try_from(self.term * SECOND).expect("small") + self.next
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::deaths::{Death, Proof};
 use super::{At, Clock, Event, MS, SECOND, Violation, World};
-use crate::guard::deed;
+use crate::guard::deed::{self, Suspect};
+use crate::guard::heartbeats::{Heard, Heartbeat};
 use crate::guard::watch::{Group, HOLE, Leader, Sample, Verdict, Watch};
 
 const MARGIN: Duration = Duration::from_millis(300);
@@ -15,6 +16,11 @@ const MARGIN: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_millis(200);
 /// Longest wait for one answer (`store`).
 const TIMEOUT: At = 600 * MS;
+/// Longest time in which a revocation that was sent is carried out.
+const UNDER_WAY: At = 2 * TIMEOUT;
+/// From the beginning of a look to the end of what it led to: the age that a proof of a death may have (`deed`), by a clock that runs
+/// 1 % slow, one step, and the way.
+const EXCUSED: At = 2_050 * MS + UNDER_WAY;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
@@ -42,6 +48,10 @@ pub enum Rule {
     ForgetsLeases,
     /// A Patroni that is late is not waited for, whoever confirms commits.
     NeverWaits,
+    /// What was concluded is done, however long ago that was.
+    ActsOnStale,
+    /// The same, but for the time between the last comparison and the deed.
+    ActsOnStaleComparison,
 }
 
 /// A watch, and what a rule makes of samples before it sees them.
@@ -62,7 +72,7 @@ impl Eye {
     fn observe(&mut self, sample: &Sample) -> Vec<Verdict> {
         let mut shown = sample.clone();
         match self.rule {
-            Rule::Real | Rule::NoMargin => {}
+            Rule::Real | Rule::NoMargin | Rule::ActsOnStale | Rule::ActsOnStaleComparison => {}
             Rule::TrustsDeaths | Rule::AsksDockerFirst | Rule::TrustsSilence | Rule::ForgetsLeases => {}
             Rule::NeverWaits => shown.groups.values_mut().for_each(|group| group.sole_standby = true),
             Rule::BlindToTerms => shown.term = 0,
@@ -74,6 +84,12 @@ impl Eye {
         let verdicts = self.watch.observe(&shown);
         self.seen.push(sample.clone());
         verdicts
+    }
+
+    fn awake(&mut self, now: Duration) {
+        if self.rule != Rule::LooksOverHoles {
+            self.watch.awake(now);
+        }
     }
 
     /// Fills a hole with looks that never happened.
@@ -135,8 +151,28 @@ pub struct Guard {
     stopped_until: At,
     /// When each lease of a leader key was first seen, by the clock of Docker's events.
     pub seen: BTreeMap<i64, Duration>,
+    heard: Heard,
     /// To be looked into.
     pub deaths: VecDeque<Death>,
+}
+
+/// The end of a lease, from the conclusion to the revocation.
+#[derive(Debug, Clone)]
+pub struct Deed {
+    pub verdict: Verdict,
+    /// When the sample that shows it was asked for.
+    pub asked: At,
+    /// Who is proved to be gone, where it is a death that was concluded.
+    pub gone: Option<Suspect>,
+}
+
+impl Deed {
+    fn may(&self, now: Duration) -> bool {
+        match &self.gone {
+            Some(suspect) => suspect.is_gone(Some(false), now).is_ok(),
+            None => deed::carry_out(&self.verdict, now).is_ok(),
+        }
+    }
 }
 
 /// A look that is under way.
@@ -160,9 +196,16 @@ pub enum Look {
     Asked(Box<Asking>),
     /// Its answer is with the guard.
     Heard(Box<Asking>),
-    /// Something is concluded, from a sample that was asked for at that moment.
-    Act(Verdict, At),
-    Revoke(Verdict, At),
+    /// Something is concluded.
+    Act(Deed),
+    /// A last comparison is with etcd.
+    Compare(Deed),
+    /// Nothing has changed.
+    Same(Deed),
+    /// The end of a lease is with etcd.
+    Revoke(Deed),
+    /// etcd tells of a heartbeat.
+    Told(i64),
     /// Docker tells of a member's death, and when it was.
     Died(usize, Duration),
     /// A question is with Docker.
@@ -174,7 +217,18 @@ pub enum Look {
 impl Guard {
     pub fn new(rule: Rule, clock: Clock, host: usize) -> Self {
         let (seen, deaths) = (BTreeMap::new(), VecDeque::new());
-        Self { clock, host, rule, boot: 0, began: 0, eye: Eye::new(rule), stopped_until: 0, seen, deaths }
+        Self {
+            clock,
+            host,
+            rule,
+            boot: 0,
+            began: 0,
+            eye: Eye::new(rule),
+            stopped_until: 0,
+            seen,
+            heard: Heard::default(),
+            deaths,
+        }
     }
 
     pub fn now(&self, now: At) -> Duration {
@@ -207,26 +261,27 @@ impl World {
         guard.began = now;
         guard.eye = Eye::new(guard.rule);
         guard.seen.clear();
+        guard.heard = Heard::default();
         guard.deaths.clear();
         self.next_look(g, now + SECOND, Look::Begin);
     }
 
     pub fn next_look(&mut self, g: usize, at: At, look: Look) {
         let boot = self.guards[g].boot;
-        self.push(at, Event::Guard(g, boot, look));
+        self.push(at, Event::Guard(g, boot, Box::new(look)));
     }
 
     pub fn guard(&mut self, g: usize, boot: u32, look: Look) {
         // A request that is on its way arrives whatever became of its sender.
-        if let Look::Revoke(verdict, asked) = look {
-            return self.revoke(g, &verdict, asked);
+        if let Look::Revoke(deed) = look {
+            return self.revoke(g, &deed);
         }
         let guard = &self.guards[g];
         if guard.boot != boot {
             return;
         }
         // etcd answers meanwhile; a guard that is stopped just does not hear it.
-        if guard.stopped_until > self.now && !matches!(look, Look::Asked(_) | Look::AskDocker(_)) {
+        if guard.stopped_until > self.now && !matches!(look, Look::Asked(_) | Look::Compare(..) | Look::AskDocker(_)) {
             let at = guard.stopped_until;
             return self.next_look(g, at, look);
         }
@@ -234,12 +289,31 @@ impl World {
             Look::Begin => self.begin_look(g),
             Look::Asked(asking) => self.reply(g, *asking),
             Look::Heard(asking) => self.heard(g, *asking),
-            Look::Act(verdict, asked) => {
-                if deed::carry_out(&verdict, guard.now(self.now)).is_ok() {
-                    self.send_revocation(g, verdict, asked);
+            Look::Act(deed) => {
+                if guard.rule == Rule::ActsOnStale || deed.may(guard.now(self.now)) {
+                    let at = self.now + self.random.between(MS, 20 * MS);
+                    self.next_look(g, at, Look::Compare(deed));
                 }
             }
-            Look::Revoke(..) => {}
+            Look::Compare(deed) => {
+                if self.is_unchanged(g, &deed.verdict) {
+                    let at = self.now + self.random.between(MS, 20 * MS) + self.pause();
+                    self.next_look(g, at, Look::Same(deed));
+                }
+            }
+            Look::Same(deed) => {
+                let stale = matches!(guard.rule, Rule::ActsOnStale | Rule::ActsOnStaleComparison);
+                if stale || deed.may(guard.now(self.now)) {
+                    let late = self.setup.pauses && self.random.chance(5);
+                    let at = self.now + self.random.between(MS, if late { UNDER_WAY } else { 20 * MS });
+                    self.next_look(g, at, Look::Revoke(deed));
+                }
+            }
+            Look::Revoke(_) => {}
+            Look::Told(revision) => {
+                let heard = guard.now(self.now);
+                guard.heard.take("0".to_owned(), Heartbeat { revision, heard });
+            }
             Look::Died(member, at) => self.hear_of_death(g, member, at),
             Look::AskDocker(proof) => self.ask_docker(g, proof),
             Look::DockerSays(proof, lives) => self.proved(g, *proof, lives),
@@ -248,6 +322,7 @@ impl World {
 
     fn begin_look(&mut self, g: usize) {
         let guard = &mut self.guards[g];
+        guard.eye.awake(guard.clock.shows(self.now - guard.began));
         let death = guard.deaths.pop_front().map(|death| death.begun(&guard.seen));
         let sent = guard.now(self.now);
         let asking =
@@ -255,10 +330,9 @@ impl World {
         self.ask(g, asking);
     }
 
-    pub fn send_revocation(&mut self, g: usize, verdict: Verdict, asked: At) {
-        let most = if self.random.chance(5) { 2 * TIMEOUT } else { 20 * MS };
-        let at = self.now + self.random.between(MS, most);
-        self.next_look(g, at, Look::Revoke(verdict, asked));
+    /// Now and then a guard is stopped for seconds between two steps of a deed.
+    fn pause(&mut self) -> At {
+        if self.setup.pauses && self.random.chance(20) { self.random.between(0, 6 * SECOND) } else { 0 }
     }
 
     fn ask(&mut self, g: usize, mut asking: Asking) {
@@ -288,10 +362,16 @@ impl World {
                     revision: key.revision,
                     granted: super::etcd::TTL,
                     remaining,
+                    heartbeat: None,
                 });
             }
             _ if asking.term != self.etcd.term => return self.look_failed(g, asking, now),
-            _ => {}
+            _ => {
+                if let Some(leader) = &mut asking.group.leader {
+                    let revision = self.heartbeat_of(leader.lease);
+                    leader.heartbeat = revision.map(|revision| Heartbeat { revision, heard: Duration::ZERO });
+                }
+            }
         }
         let at = now + self.latency();
         self.next_look(g, at, Look::Heard(Box::new(asking)));
@@ -307,14 +387,17 @@ impl World {
             asking.question += 1;
             return self.ask(g, asking);
         }
-        let Asking { sent, began, term, group, death, .. } = asking;
+        let Asking { sent, began, term, mut group, death, .. } = asking;
         let guard = &mut self.guards[g];
         guard.count(group.leader.as_ref(), self.now);
         let answered = guard.now(self.now);
+        if let Some(heartbeat) = group.leader.as_mut().and_then(|leader| leader.heartbeat.as_mut()) {
+            *heartbeat = guard.heard.shown("0", heartbeat.revision, answered);
+        }
         let sample = Sample { sent, answered, term, groups: BTreeMap::from([("0".to_owned(), group)]) };
         for verdict in guard.eye.observe(&sample) {
-            let pause = if self.setup.pauses && self.random.chance(20) { self.random.between(0, 3 * SECOND) } else { 0 };
-            self.next_look(g, self.now + pause, Look::Act(verdict, began));
+            let at = self.now + self.pause();
+            self.next_look(g, at, Look::Act(Deed { verdict, asked: began, gone: None }));
         }
         if let Some(death) = death {
             self.look_into(g, &death, &sample, began);
@@ -323,7 +406,9 @@ impl World {
     }
 
     fn look_failed(&mut self, g: usize, asking: Asking, from: At) {
-        self.guards[g].deaths.extend(asking.death.and_then(Death::again));
+        let guard = &mut self.guards[g];
+        guard.deaths.extend(asking.death.and_then(Death::again));
+        guard.eye.awake(guard.clock.shows(from - guard.began));
         self.look_again(g, from);
     }
 
@@ -332,18 +417,45 @@ impl World {
         self.next_look(g, from + pause, Look::Begin);
     }
 
-    fn revoke(&mut self, g: usize, verdict: &Verdict, asked: At) {
+    /// Tells guards of the heartbeat that was written just now.
+    pub fn tell_heartbeat(&mut self) {
+        let Some((_, revision)) = self.etcd.view.heartbeat else { return };
+        for g in 0..self.guards.len() {
+            if self.etcd.serves(self.guards[g].host, &self.cut) {
+                let at = self.now + self.latency();
+                self.next_look(g, at, Look::Told(revision));
+            }
+        }
+    }
+
+    fn heartbeat_of(&self, lease: i64) -> Option<i64> {
+        self.etcd.view.heartbeat.filter(|(of, _)| *of == lease).map(|(_, revision)| revision)
+    }
+
+    /// At etcd.
+    fn is_unchanged(&self, g: usize, verdict: &Verdict) -> bool {
         let seen = &verdict.leader;
         let same = self.etcd.view.key.is_some_and(|key| (key.lease, key.revision) == (seen.lease, seen.revision));
-        if !same || !self.etcd.serves(self.guards[g].host, &self.cut) {
+        let beats = seen.heartbeat.is_some_and(|beat| self.heartbeat_of(seen.lease) != Some(beat.revision));
+        same && !beats && self.etcd.serves(self.guards[g].host, &self.cut)
+    }
+
+    fn revoke(&mut self, g: usize, deed: &Deed) {
+        let lease = deed.verdict.leader.lease;
+        if !self.etcd.serves(self.guards[g].host, &self.cut) {
             return;
         }
-        let Some(renewed) = self.etcd.renewed(seen.lease) else { return };
-        self.etcd.end(seen.lease);
+        let Some(renewed) = self.etcd.renewed(lease) else { return };
+        self.etcd.end(lease);
         self.outcome.revoked.push((self.now, self.now - renewed));
-        let holder = self.processes.iter().position(|p| p.leads && p.lease == Some(seen.lease));
-        // A holder that came back after the look is not what the look was wrong about: it finds its lease gone.
-        if let Some(holder) = holder.filter(|_| renewed <= asked) {
+        // A holder that came back after the look is not what the look was wrong about: it finds its lease gone. That excuses what was
+        // under way, and no more.
+        let back = renewed > deed.asked && self.now - deed.asked <= EXCUSED;
+        if back {
+            self.outcome.came_back.push(self.now);
+        }
+        let holder = self.processes.iter().position(|p| p.leads && p.lease == Some(lease));
+        if let Some(holder) = holder.filter(|p| !back && !self.was_frozen(*p, renewed)) {
             let unrenewed = Duration::from_micros(self.now - renewed);
             self.outcome.violations.push(Violation::Early { holder, unrenewed, at: Duration::from_micros(self.now) });
         }

@@ -20,6 +20,8 @@ pub enum Contract {
     Latest,
     /// As the source is written.
     Source,
+    /// A mistake: a leader whose heartbeat etcd refuses goes on, and leaves the old one where it is.
+    LeavesHeartbeat,
 }
 
 /// Tries that share `retry_timeout`: one for each etcd member.
@@ -50,6 +52,8 @@ pub struct Process {
     pub follows: Option<usize>,
     /// The etcd member it asks first.
     base: usize,
+    /// Until then all its processes stand still.
+    frozen_until: At,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,6 +71,8 @@ pub enum Kind {
     /// Of a leader: its lease, and the key when that has another lease.
     #[default]
     Renew,
+    /// Of a leader whose lease is renewed: the write without which that does not count, in what is left of the same time.
+    Heartbeat,
     /// There is no leader.
     Acquire,
     /// Of a standby: its lease alone.
@@ -112,6 +118,7 @@ impl Process {
             waits_for: (p == 0).then_some(1),
             follows: (p != 0).then_some(0),
             base: p,
+            frozen_until: 0,
         }
     }
 }
@@ -119,14 +126,29 @@ impl Process {
 impl World {
     pub fn acknowledges(&self, p: usize) -> bool {
         let process = &self.processes[p];
-        process.leads && (!self.setup.synchronous || process.waits_for.is_none_or(|q| self.streams(p, q)))
+        process.leads && !self.is_frozen(p) && (!self.setup.synchronous || process.waits_for.is_none_or(|q| self.streams(p, q)))
     }
 
     /// Whether `q` takes what `p` writes.
     fn streams(&self, p: usize, q: usize) -> bool {
         let standby = &self.processes[q];
         let linked = self.reaches(PATRONI + p, PATRONI + q) && self.reaches(PATRONI + q, PATRONI + p);
-        standby.up && !standby.leads && standby.follows == Some(p) && linked
+        standby.up && !self.is_frozen(q) && !standby.leads && standby.follows == Some(p) && linked
+    }
+
+    fn is_frozen(&self, p: usize) -> bool {
+        self.processes[p].frozen_until > self.now
+    }
+
+    pub fn freeze_member(&mut self, p: usize, length: At) {
+        let until = self.now + length;
+        let process = &mut self.processes[p];
+        process.frozen_until = process.frozen_until.max(until);
+    }
+
+    /// Whether a process stood still at some time after `since`: its clock tells it nothing then, before it looks.
+    pub fn was_frozen(&self, p: usize, since: At) -> bool {
+        self.processes[p].frozen_until > since
     }
 
     pub fn kill(&mut self, p: usize) {
@@ -164,6 +186,10 @@ impl World {
         if self.processes[p].boot != boot {
             return;
         }
+        if self.is_frozen(p) {
+            let at = self.processes[p].frozen_until;
+            return self.next_step(p, at, step);
+        }
         let current = self.processes[p].call;
         match step {
             Step::Loop => self.begin_loop(p),
@@ -188,8 +214,8 @@ impl World {
         let longest = self.processes[p].clock.takes(self.processes[p].config.retry_timeout);
         self.processes[p].loop_began = self.now;
         let takes = match self.setup.contract {
-            Contract::Rule if self.random.chance(60) => 0,
-            Contract::Rule => self.random.between(0, longest),
+            Contract::Rule | Contract::LeavesHeartbeat if self.random.chance(60) => 0,
+            Contract::Rule | Contract::LeavesHeartbeat => self.random.between(0, longest),
             // A healthy loop is not slow: only one that hears nothing waits.
             Contract::Latest if self.hears(p) => 0,
             Contract::Source if self.processes[p].cached || self.hears(p) => 0,
@@ -261,6 +287,14 @@ impl World {
             return;
         }
         let now = self.now;
+        if kind == Kind::Heartbeat {
+            let answer = request.lease.filter(|lease| self.heartbeat(*lease));
+            return self.answer(p, boot, request, answer);
+        }
+        // No lease is granted and no key written where there is no space.
+        if self.etcd.full && (kind == Kind::Acquire || request.lease.is_none_or(|lease| self.etcd.renewed(lease).is_none())) {
+            return self.answer(p, boot, request, None);
+        }
         let known = request.lease.filter(|lease| self.etcd.renew(*lease, now));
         let lease = known.unwrap_or_else(|| self.etcd.grant(now));
         if p == 0 && known.is_some() {
@@ -269,7 +303,7 @@ impl World {
         let key = self.etcd.view.key;
         let is_mine = key.is_some_and(|k| k.holder == p);
         let holds = match kind {
-            Kind::Touch => false,
+            Kind::Touch | Kind::Heartbeat => false,
             Kind::Renew => is_mine || key.is_none(),
             Kind::Acquire => key.is_none(),
         };
@@ -277,11 +311,29 @@ impl World {
             if key.is_none_or(|k| k.lease != lease) {
                 self.etcd.bind(p, lease);
             }
-            self.etcd.view.sync = (p, if kind == Kind::Acquire { None } else { standby });
+            if !self.etcd.full {
+                self.etcd.view.sync = (p, if kind == Kind::Acquire { None } else { standby });
+            }
         }
         let answer = (holds || kind == Kind::Touch).then_some(lease);
-        let back = now + self.latency();
+        self.answer(p, boot, request, answer);
+    }
+
+    fn answer(&mut self, p: usize, boot: u32, request: Request, answer: Option<i64>) {
+        let back = self.now + self.latency();
         self.push(back, Event::Patroni(p, boot, Step::Answered(request, answer)));
+    }
+
+    /// At etcd: what is refused is taken back, in one step here.
+    fn heartbeat(&mut self, lease: i64) -> bool {
+        if !self.etcd.full {
+            let written = self.etcd.beat(lease, self.now);
+            if written {
+                self.tell_heartbeat();
+            }
+            return written;
+        }
+        self.setup.contract == Contract::LeavesHeartbeat || self.etcd.withdraw(lease, self.now)
     }
 
     fn answered(&mut self, p: usize, request: Request, lease: Option<i64>) {
@@ -289,6 +341,12 @@ impl World {
         process.call.number += 1;
         match (lease, request.kind) {
             (Some(lease), Kind::Touch) => process.lease = Some(lease),
+            (Some(lease), Kind::Renew) if self.setup.heartbeats => {
+                process.lease = Some(lease);
+                (process.call.kind, process.call.attempt) = (Kind::Heartbeat, 0);
+                process.call.standby = request.standby;
+                return self.attempt(p);
+            }
             (Some(lease), kind) => {
                 // What was written is what counts from now on: without a standby that may take over, nobody is waited for.
                 let named = if kind == Kind::Acquire { None } else { request.standby };
@@ -319,7 +377,7 @@ impl World {
         let process = &self.processes[p];
         let reload = match self.setup.contract {
             Contract::Source => process.clock.takes(process.config.retry_timeout),
-            Contract::Rule | Contract::Latest => 0,
+            Contract::Rule | Contract::Latest | Contract::LeavesHeartbeat => 0,
         };
         self.next_step(p, self.now + reload, Step::GivesUp(number));
     }

@@ -44,6 +44,10 @@ pub enum Action {
     RestartGuard(usize),
     /// Everything stands still.
     Freeze(At),
+    /// All processes of a member stand still, and go on as if nothing had been.
+    FreezeMember(Target, At),
+    /// etcd renews leases and takes no writes, or takes them again.
+    Full(bool),
     Slow(bool),
     RetryTimeout(u64),
     Pause(bool),
@@ -101,6 +105,11 @@ impl World {
             }
             Action::RestartGuard(g) => self.restart_guard(g),
             Action::Freeze(length) => self.freeze(length),
+            Action::FreezeMember(target, length) => {
+                let host = self.host(target);
+                self.freeze_member(host, length);
+            }
+            Action::Full(full) => self.etcd.full = full,
             Action::Slow(slow) => self.slow = slow,
             Action::RetryTimeout(seconds) => self.etcd.view.config.retry_timeout = Duration::from_secs(seconds),
             Action::Pause(pause) => self.etcd.view.config.pause = pause,
@@ -170,7 +179,7 @@ fn cut_off(random: &mut Random) -> Action {
 fn one(random: &mut Random, settings: bool) -> Action {
     let host = random.index(HOSTS);
     let target = [Target::Leader, Target::EtcdLeader, Target::Host(host)][random.index(3)];
-    match random.between(0, 17) {
+    match random.between(0, 18) {
         0 | 1 => cut_off(random),
         2 => Action::Isolate(target, [Way::Both, Way::In, Way::Out][random.index(3)]),
         3 => Action::Cut(random.index(2 * HOSTS), random.index(2 * HOSTS)),
@@ -185,6 +194,7 @@ fn one(random: &mut Random, settings: bool) -> Action {
         13 => Action::Slow(random.chance(70)),
         14 => Action::StopDocker(target),
         15 => Action::StartDocker,
+        16 => Action::Full(random.chance(50)),
         _ if !settings => Action::RestartGuard(host),
         _ if random.chance(50) => Action::RetryTimeout([3, 6, 9][random.index(3)]),
         _ => Action::Pause(random.chance(50)),
