@@ -38,7 +38,7 @@ fn postgres_crash(topology: &Topology) -> End {
     let mut parts = vec![terms::notices(topology)];
     parts.extend(terms::in_place(topology));
     parts.push(terms::give_back());
-    parts.push(terms::new_leader(topology, false, false));
+    parts.extend([terms::new_leader(topology, false, false), terms::sessions(topology), terms::clients()]);
     End::After(parts)
 }
 
@@ -54,7 +54,7 @@ fn container_kill(topology: &Topology) -> End {
     }
     let coordinators = topology.groups.iter().filter(|group| group.id.is_coordinator());
     let mut parts = if guarded(topology, coordinators) { vec![terms::die_event()] } else { terms::comes_back(topology) };
-    parts.push(terms::new_leader(topology, false, false));
+    parts.extend([terms::new_leader(topology, false, false), terms::sessions(topology), terms::clients()]);
     End::After(parts)
 }
 
@@ -77,10 +77,10 @@ fn host_loss(topology: &Topology, event: Event) -> End {
     }
     let mut parts = terms::lease(topology);
     match event {
-        Event::HostLossWithEtcdLeader => parts.push(terms::election(topology)),
+        Event::HostLossWithEtcdLeader => parts.push(terms::election(topology, &parts)),
         // Guards keep etcd's leader elsewhere. Without them it may be cut off too: on average it is not, at worst it is.
         Event::Isolation if !topology.guard.enabled => {
-            let mut election = terms::election(topology);
+            let mut election = terms::election(topology, &parts);
             election.expected = Duration::ZERO;
             election.source = format!("only if etcd's leader is cut off too: {}", election.source);
             parts.push(election);
@@ -89,7 +89,8 @@ fn host_loss(topology: &Topology, event: Event) -> End {
     }
     let moves = topology.network.vip.is_some().then(|| terms::meanwhile("VIP moves", &terms::address_moves(topology), &parts));
     parts.extend(moves);
-    parts.extend([terms::new_leader(topology, false, true), terms::sessions()]);
+    parts.extend([terms::new_leader(topology, false, true), terms::sessions(topology)]);
+    parts.extend((event == Event::Isolation).then(terms::lives_on));
     End::After(parts)
 }
 
@@ -109,5 +110,6 @@ fn switchover(topology: &Topology) -> End {
     if alone(topology, GroupId::COORDINATOR) {
         return End::Absent("the coordinators have one member".to_owned());
     }
-    End::After(vec![terms::clean_stop(), terms::new_leader(topology, true, false), terms::sessions()])
+    let (held, stops) = (terms::pools_held(), terms::clean_stop());
+    End::After(vec![held, stops, terms::new_leader(topology, true, false), terms::sessions(topology)])
 }

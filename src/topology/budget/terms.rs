@@ -14,8 +14,8 @@ use crate::topology::timing::{
 };
 use crate::topology::units::show_duration as show;
 
-/// What no setting bounds, on average and at worst. Only whole outages and promotions were measured (a lab: three hosts on one
-/// machine of two cores); the others are estimates whose sums agree with those outages, which the tests hold.
+/// What no setting bounds, on average and at worst. Only whole outages and promotions were measured (docs/drills: a lab, three hosts on
+/// one machine of two cores); the others are estimates whose sums agree with those outages, which the tests hold.
 struct Estimate {
     expected: Duration,
     worst: Duration,
@@ -43,8 +43,9 @@ const CHECK_TWICE: Estimate = estimate(60, 150);
 const ETCD_WRITE: Estimate = estimate(50, 100);
 /// From the death of a process until Docker's event of it is read on the same host: measured, most of it is Docker's.
 const DIE_EVENT: Estimate = estimate(450, 900);
-/// A leader whose PostgreSQL is gone asks its standbys whether one of them can lead, and gives its key back.
-const KEY_GIVEN_BACK: Estimate = estimate(100, 300);
+/// A leader whose PostgreSQL is gone asks its standbys whether one of them can lead, ends what is left of PostgreSQL, and gives its key
+/// back.
+const KEY_GIVEN_BACK: Estimate = estimate(400, 700);
 /// A container's start, without Swarm's delay.
 const CONTAINER_START: Estimate = estimate(400, 1_000);
 /// Patroni's start, from its container's start to its first round.
@@ -53,15 +54,41 @@ const PATRONI_START: Estimate = estimate(600, 1_000);
 const RECOVERY: Duration = Duration::from_secs(1);
 /// An orderly stop of a leader: a shutdown checkpoint, and standbys that receive it.
 const CLEAN_STOP: Estimate = estimate(400, 800);
-/// Patroni of the coordinators hears of a new leader of a shard group and changes `pg_dist_node`.
-const METADATA: Duration = Duration::from_millis(200);
+/// All poolers are held: transactions that run end first.
+const POOLS_HELD: Estimate = estimate(100, 200);
+/// How long transactions that use a lost leader of a shard group are waited for before `pg_dist_node` is changed
+/// (`images/node/patroni-for-swarm`).
+const COOLDOWN: Duration = Duration::from_millis(300);
+/// Patroni of the coordinators hears of a new leader of a shard group and changes `pg_dist_node`, without [`COOLDOWN`] and without waiting
+/// for a round.
+const METADATA: Duration = Duration::from_millis(100);
+/// A guard begins the rounds early while leadership changes hands: three times a second (docs/guard.md), with some time to be heard.
+const WOKEN_ROUND: Duration = Duration::from_millis(400);
+/// How long a guard waits for an answer of etcd (`guard/store.rs`).
+const GUARD_REQUEST: Duration = Duration::from_millis(600);
 /// A client that was answered by nobody tries again: TCP repeats after 200, 400, 800 ms and so on (Linux, RFC 6298).
 const RETRANSMISSION: Estimate = estimate(200, 500);
-/// A pooler without server connections makes them: TLS, SCRAM and caches cost 25 ms of a core each with Citus, and other clients' come first.
-const FIRST_LOGIN: Estimate = estimate(200, 400);
+/// A pooler without server connections makes them: TLS, SCRAM and caches cost 25 ms of a core each with Citus, which is half a second for
+/// the 20 clients of a drill.
+const SESSIONS: Estimate = estimate(500, 700);
+/// The same without Citus, which costs less.
+const PLAIN_SESSIONS: Estimate = estimate(200, 400);
+/// The same at the pooler of another host, while the leader is well.
+const FIRST_LOGIN: Estimate = estimate(350, 450);
+/// A client whose operation was under way has an error, and connects again in its own time: those of drills begin an operation every 0.1 s.
+const CLIENT: Estimate = estimate(300, 800);
+/// The same where a shard group's leader was lost. Sessions at the coordinators outlive it, so that an operation may hang until the client
+/// gives it up, those of drills after 1 s; and what was left prepared keeps its rows until it is recovered.
+const SHARD_CLIENT: Estimate = estimate(400, 1_200);
+/// What isolation takes longer than the loss of a host.
+const LIVES_ON: Estimate = estimate(700, 1_100);
 
 /// Name of the part in which a standby becomes the leader.
 pub(super) const PROMOTES: &str = "promotion";
+/// Name of the part in which etcd has no leader.
+const ELECTION: &str = "etcd's election";
+/// Name of the part in which clients come again.
+const CLIENTS: &str = "clients connect again";
 
 fn term(name: &'static str, expected: Duration, worst: Duration, source: impl Into<String>) -> Term {
     Term { name, expected, worst, source: source.into(), beside: Vec::new(), lever: None }
@@ -145,16 +172,33 @@ pub(super) fn lease(topology: &Topology) -> Vec<Term> {
     ]
 }
 
-/// etcd's leader is gone too.
-pub(super) fn election(topology: &Topology) -> Term {
-    let timeout = show(ETCD_ELECTION);
-    // The count begins anew, with a guard too: the age of the last renewal is nothing to subtract any more.
+/// etcd's leader is gone too, while `waited` is waited for.
+pub(super) fn election(topology: &Topology, waited: &[Term]) -> Term {
+    let rule = format!("--election-timeout {}: a new leader after 1 to 2 of it, 3 when a vote is split", show(ETCD_ELECTION));
+    if guard_is_first(&topology.guard, &topology.failover) {
+        // A leader's heartbeats tell when it renewed, whatever the new leader of etcd does with leases: the count goes on.
+        let elected = term(ELECTION, ETCD_ELECTION * 3 / 2, ETCD_ELECTION * 3, "");
+        let seen = term(ELECTION, (GUARD_LOOK + GUARD_REQUEST) / 2, GUARD_LOOK + GUARD_REQUEST, "");
+        let within = meanwhile(ELECTION, &[elected, seen], waited);
+        let source = format!(
+            "{rule}; the guard looks again within {} and its request's {}; {}",
+            show(GUARD_LOOK),
+            show(GUARD_REQUEST),
+            within.source
+        );
+        return Term { source, ..within };
+    }
+    // The count begins anew: the age of the last renewal is nothing to subtract any more.
     let age = topology.failover.loop_wait / 2;
-    let source = format!(
-        "--election-timeout {timeout}: a new leader after 1 to 2 of it, 3 when a vote is split; it then gives every lease its \
-         full ttl and one of it more (etcd, lessor.Promote), which a guard cannot tell from a renewal"
-    );
-    term("etcd's election", ETCD_ELECTION * 5 / 2 + age, ETCD_ELECTION * 4 + age, source)
+    let source = format!("{rule}; it then gives every lease its full ttl and one of it more (etcd, lessor.Promote)");
+    term(ELECTION, ETCD_ELECTION * 5 / 2 + age, ETCD_ELECTION * 4 + age, source)
+}
+
+/// A host that is cut off was measured to cost more than one that is lost.
+pub(super) fn lives_on() -> Term {
+    let source = "measured: so much longer than the loss of a host (3 runs on two cores, where the processes of the host that is cut off \
+                  go on); why is not known";
+    term("old leader lives on", LIVES_ON.expected, LIVES_ON.worst, source)
 }
 
 /// Writes are served again once a standby is promoted, and clients' ways lead to it. With a host, leaders of shard groups may be lost,
@@ -207,19 +251,26 @@ fn shard_groups(topology: &Topology) -> Term {
     )
 }
 
-/// A shard group's standby is promoted; clients go through the coordinators, whose way has not changed.
-pub(super) fn new_shard_leader(topology: &Topology) -> [Term; 2] {
-    [promotion(topology), metadata(topology)]
+/// A shard group's standby is promoted; clients go through the coordinators, whose way has not changed, and which have no connection to
+/// the new leader yet.
+pub(super) fn new_shard_leader(topology: &Topology) -> [Term; 4] {
+    let source = "an operation that was under way has an error, or hangs until its client gives it up (1s in drills); what was left \
+                  prepared is recovered";
+    [promotion(topology), metadata(topology), sessions(topology), estimated(CLIENTS, &SHARD_CLIENT, source)]
 }
 
 fn metadata(topology: &Topology) -> Term {
     let loop_wait = topology.failover.loop_wait;
-    let lever = (loop_wait > LOOP_WAIT_MIN).then_some(Lever::LoopWait);
-    let source = format!(
-        "the new leader tells the coordinators' Patroni (estimate); at the latest it sees it in its next round, loop_wait {}",
-        show(loop_wait)
-    );
-    term("pg_dist_node", METADATA.min(loop_wait), loop_wait, source).lever(lever)
+    let cooldown =
+        format!("transactions that use the lost leader have {} to end (images/node/patroni-for-swarm)", show(COOLDOWN));
+    let (round, told, lever) = if topology.guard.enabled {
+        (WOKEN_ROUND, "guards begin rounds early, three times a second".to_owned(), None)
+    } else {
+        let lever = (loop_wait > LOOP_WAIT_MIN).then_some(Lever::LoopWait);
+        (loop_wait, format!("at the latest it sees it in its next round, loop_wait {}", show(loop_wait)), lever)
+    };
+    let source = format!("the new leader tells the coordinators' Patroni (estimate); {told}; {cooldown}");
+    term("pg_dist_node", METADATA + COOLDOWN, METADATA + COOLDOWN + round, source).lever(lever)
 }
 
 /// A guard on the same host sees a container die and revokes its lease without waiting.
@@ -265,7 +316,13 @@ pub(super) fn in_place(topology: &Topology) -> Option<Term> {
 
 /// A leader that prefers a failover to its own restart.
 pub(super) fn give_back() -> Term {
-    estimated("key given back", &KEY_GIVEN_BACK, "primary_start_timeout is over; a standby is asked, then the key is free")
+    let source = "primary_start_timeout is over; a standby is asked, PostgreSQL's rest is ended, then the key is free";
+    estimated("key given back", &KEY_GIVEN_BACK, source)
+}
+
+/// Clients are held back before the leader is asked to stop.
+pub(super) fn pools_held() -> Term {
+    estimated("pools are held", &POOLS_HELD, "transactions that run end, then each PgBouncer says that it is paused")
 }
 
 /// A leader is asked to stop.
@@ -313,9 +370,21 @@ pub(super) fn haproxy_gone() -> Vec<Term> {
     vec![given_up, clients_try_again()]
 }
 
-/// Clients that were held back, or turned away for seconds, come all at once, and each needs a session at a leader that has none.
-pub(super) fn sessions() -> Term {
-    estimated("sessions begin anew", &FIRST_LOGIN, "TLS, SCRAM and caches, of all clients at once, on two cores")
+/// Clients that were held back, or turned away, come all at once, and each needs a session at a leader that has none.
+pub(super) fn sessions(topology: &Topology) -> Term {
+    let (estimate, source) = if topology.citus.is_some() {
+        (&SESSIONS, "TLS, SCRAM and caches, 25ms of a core each with Citus, of 20 clients at once, on two cores")
+    } else {
+        (&PLAIN_SESSIONS, "TLS, SCRAM and caches, of all clients at once, on two cores")
+    };
+    estimated("sessions begin anew", estimate, source)
+}
+
+/// Where nobody held clients back, an outage that is short is longer for those whose operation was under way. In a long one they have
+/// come again, and wait, before there is a new leader.
+pub(super) fn clients() -> Term {
+    let source = "an operation that was under way has an error; its client connects again, and writes when its next turn comes";
+    estimated(CLIENTS, &CLIENT, source)
 }
 
 /// Two ways in which an address is lost; either may happen.

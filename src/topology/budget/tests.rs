@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::topology::example;
-use crate::topology::timing::guard_is_first;
+use crate::topology::timing::{ETCD_ELECTION, guard_is_first};
 
 fn worst(topology: &Topology, event: Event) -> u64 {
     let worst = of(topology, event).worst().unwrap_or_else(|| panic!("{event} has no end"));
@@ -33,7 +33,7 @@ fn expected_is_never_more_than_worst() {
 /// What was measured lies between what is expected at best and at worst: on three hosts, without shard groups, with a client that
 /// writes through the VIP.
 #[test]
-fn measurements_lie_within_the_budget() {
+fn measurements_without_shard_groups_lie_within_the_budget() {
     let mut topology = example("ha");
     topology.groups[0].replication = crate::topology::model::Replication::Sync;
     topology.guard.enabled = false;
@@ -49,6 +49,72 @@ fn measurements_lie_within_the_budget() {
     topology.guard = crate::topology::model::Guard { enabled: true, margin: Duration::ZERO };
     assert!((6_800..8_300).contains(&of(&topology, Event::HostLoss).expected().expect("has an end").as_millis()));
     assert!(worst(&topology, Event::HostLoss) >= 8_300);
+}
+
+/// What drills measured (docs/drills: release build, three hosts with three shard groups on one machine of two cores): half of the
+/// runs, 95 of 100 and all of them took no longer than so many milliseconds. Where there were fewer than twenty runs the longest
+/// stands for the 95th percentile.
+const MEASURED: [(Event, [u64; 3]); 7] = [
+    // 4 runs: postmaster-kill and backend-kill.
+    (Event::PostgresCrash, [2_500, 2_800, 2_800]),
+    (Event::ContainerKill, [1_700, 2_400, 2_600]),
+    (Event::ShardLeaderKill, [2_200, 3_100, 4_000]),
+    (Event::HostLoss, [8_400, 8_900, 9_400]),
+    // 3 runs.
+    (Event::Isolation, [9_300, 9_400, 9_400]),
+    // haproxy-kill.
+    (Event::Vip, [1_200, 1_400, 1_500]),
+    (Event::SwitchoverPause, [1_700, 2_000, 2_100]),
+];
+
+/// A promise that drills refute is refused, and one that they keep is not: so the budget is near what was measured, not only above it.
+#[test]
+fn measured_figures_lie_within_the_budget() {
+    let topology = example("three-hosts");
+    for (event, [p50, p95, max]) in MEASURED {
+        let millis = |duration: Option<Duration>| u64::try_from(duration.expect("has an end").as_millis()).expect("seconds");
+        let budget = of(&topology, event);
+        let expected = millis(budget.expected());
+        assert!((p50 * 75..=p50 * 125).contains(&(expected * 100)), "{event}: {expected} is expected, {p50} measured");
+        let late = millis(budget.p95());
+        assert!((p95 * 100..=p95 * 135).contains(&(late * 100)), "{event}: {late} in 95 of 100 cases, {p95} measured");
+        assert!(worst(&topology, event) >= max, "{event}: {} at worst, {max} measured", worst(&topology, event));
+        assert!(budget.p95() <= Some(event.default_promise()), "{event}: {late} is more than the default promise");
+    }
+}
+
+/// Heartbeats tell when a leader renewed, whoever leads etcd: the election is over long before the wait is.
+#[test]
+fn with_guards_the_election_of_etcd_costs_nothing_more() {
+    for name in ["three-hosts", "classic", "ha", "five-hosts"] {
+        let mut topology = example(name);
+        let election = |topology: &Topology| {
+            let budget = of(topology, Event::HostLossWithEtcdLeader);
+            budget.terms().iter().find(|term| term.name == "etcd's election").cloned().expect("is part of it")
+        };
+        assert!(election(&topology).worst.is_zero() && election(&topology).source.contains("500ms"), "{name}");
+        assert_eq!(of(&topology, Event::HostLossWithEtcdLeader).p95(), of(&topology, Event::HostLoss).p95(), "{name}");
+        topology.guard.enabled = false;
+        assert!(election(&topology).expected > ETCD_ELECTION, "{name}");
+        assert!(worst(&topology, Event::HostLossWithEtcdLeader) > worst(&topology, Event::HostLoss), "{name}");
+    }
+}
+
+/// Each costs its own sessions, and with Citus they cost more.
+#[test]
+fn wherever_a_leader_changes_sessions_begin_anew() {
+    let part = |topology: &Topology, event: Event| {
+        let terms = of(topology, event).terms().to_vec();
+        terms.into_iter().find(|term| term.name == "sessions begin anew")
+    };
+    let (shards, plain) = (example("three-hosts"), example("ha"));
+    for event in Event::ALL.into_iter().filter(|event| *event != Event::Vip) {
+        assert!(part(&shards, event).is_some(), "{event}");
+    }
+    assert!(
+        part(&plain, Event::ContainerKill).map(|term| term.expected)
+            < part(&shards, Event::ContainerKill).map(|term| term.expected)
+    );
 }
 
 #[test]
@@ -88,6 +154,7 @@ fn a_guard_that_comes_too_late_counts_for_nothing() {
     topology.failover.retry_timeout = Duration::from_millis(9_500);
     assert!(!guard_is_first(&topology.guard, &topology.failover));
     assert!(worst(&topology, Event::HostLoss) > 20_000);
+    assert!(worst(&topology, Event::HostLossWithEtcdLeader) > worst(&topology, Event::HostLoss));
 }
 
 /// The guards are on the etcd hosts: a leader elsewhere has none beside it that sees its container die.
