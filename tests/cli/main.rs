@@ -2,6 +2,7 @@
 //!
 //! After a wanted change of texts: `INSTA_UPDATE=always cargo nextest run --test cli`, then read the diff.
 
+mod ci;
 mod harness;
 
 use std::collections::BTreeMap;
