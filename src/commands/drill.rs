@@ -93,10 +93,11 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         Command::Heal => {
             let mut session = Session::open(context).await?;
             let lit = fault::power::restore(&context.ui, &session.topology, &mut session.fleet).await?;
-            let mut hosts: Vec<_> = lit.into_iter().map(|host| (host, vec!["power".to_owned()])).collect();
-            hosts.extend(fault::heal_all(session.world()).await);
-            context.ui.result(&Healed { schema_version: 1, hosts })?;
-            Ok(Exit::Ok)
+            let mut report = Healed::of_power(lit);
+            let healings = fault::heal_all(session.world()).await;
+            report.add(healings.into_iter().map(|(host, fault::Healing { healed, left })| (host.to_string(), healed, left)));
+            context.ui.result(&report)?;
+            Ok(if report.left.is_empty() { Exit::Ok } else { Exit::Partial })
         }
     }
 }

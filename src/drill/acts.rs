@@ -138,7 +138,8 @@ impl Director<'_> {
 
     async fn usual_disks(&self, notes: &mut Notes) -> Result<(), DrillError> {
         for link in self.fleet.links() {
-            for name in fault::heal(link, disk::SMALL).await? {
+            // What is left of them is found at the end.
+            for name in fault::heal(link, disk::SMALL).await?.healed {
                 let member = name.trim_start_matches(disk::SMALL);
                 notes.tell(format!("{member} gets its own disk back, and is copied anew onto it"));
             }

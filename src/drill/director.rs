@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::budget::Budget;
 use super::cast::{self, Casting};
+use super::fault::Healing;
 use super::final_read::FinalRead;
 use super::finale::Finale;
 use super::history::History;
@@ -20,7 +21,7 @@ use super::{DrillError, checker, fault, finale, fitness, target};
 use crate::consent::Consent;
 use crate::context::Interrupt;
 use crate::engine::Lock;
-use crate::error::{Exit, Failure};
+use crate::error::{Exit, Failure, one_line};
 use crate::lab::LabName;
 use crate::observe::{Observed, Scope, observe};
 use crate::output::Ui;
@@ -29,7 +30,7 @@ use crate::plan::planner::health_conditions;
 use crate::remote::fleet::Fleet;
 use crate::steps::World;
 use crate::templates::Artifacts;
-use crate::topology::{GroupId, LossLimit, Topology};
+use crate::topology::{GroupId, HostName, LossLimit, Topology};
 
 /// How long a cluster may take to become whole before a run. Longer than after one, which has failed by then: all that is left to do
 /// depends on it.
@@ -136,10 +137,15 @@ impl Director<'_> {
         let rehearsed = self.rehearse(scenario, lab.as_ref(), number).await;
         if rehearsed.is_err() {
             // Nothing of it may stay, whatever went wrong.
+            let lit = match &lab {
+                Some(lab) => self.lights(lab).await,
+                None => Ok(()),
+            };
             self.fleet.revive(self.topology).await;
-            fault::heal_all(self.world()).await;
-            if let Some(lab) = &lab {
-                self.lights(lab).await?;
+            let mut left = left(&fault::heal_all(self.world()).await);
+            left.extend(lit.err().map(|error| format!("power: {}", one_line(&error))));
+            if !left.is_empty() {
+                return rehearsed.map_err(|error| DrillError::Unhealed { left, error: Box::new(error) });
             }
         }
         rehearsed
@@ -342,9 +348,11 @@ impl Director<'_> {
                 notes.reasons.push(format!("{left} prepared transactions are left over on {} of {group}", state.leader));
             }
         }
-        for (host, names) in fault::heal_all(self.world()).await {
-            notes.reasons.push(format!("{host} had to be healed afterwards: {}", names.join(", ")));
+        let healings = fault::heal_all(self.world()).await;
+        for (host, Healing { healed, .. }) in healings.iter().filter(|(_, healing)| !healing.healed.is_empty()) {
+            notes.reasons.push(format!("{host} had to be healed afterwards: {}", healed.join(", ")));
         }
+        notes.reasons.extend(left(&healings).into_iter().map(|left| format!("not healed: {left}")));
         Ok(())
     }
 
@@ -362,4 +370,9 @@ impl Director<'_> {
             loss: loss.collect::<BTreeMap<_, _>>(),
         }
     }
+}
+
+/// What could not be healed, with the host where it is left.
+fn left(healings: &BTreeMap<HostName, Healing>) -> Vec<String> {
+    healings.iter().flat_map(|(host, healing)| healing.left.iter().map(move |left| format!("{host}: {left}"))).collect()
 }

@@ -76,9 +76,18 @@ pub enum DrillError {
     /// Something went wrong after the fault was made: what came of it is not known.
     #[error("the fault was made, but what came of it could not be proved")]
     Unproved(#[source] Box<DrillError>),
-    /// Ctrl-C: what was broken is healed.
-    #[error("interrupted; what was broken is healed")]
+    /// Ctrl-C.
+    #[error("interrupted")]
     Interrupted,
+    /// It ended early, and what was broken could not be healed.
+    #[error("{error}; not healed: {}", left.join("; "))]
+    Unhealed {
+        /// What is left, and where.
+        left: Vec<String>,
+        /// Why it ended.
+        #[source]
+        error: Box<DrillError>,
+    },
     /// A file of the drill.
     #[error("{path}: {source}")]
     File {
@@ -130,6 +139,7 @@ impl Failure for DrillError {
             Self::File { .. } => Exit::Internal,
             Self::Docker { .. } | Self::Ssh(_) | Self::Fleet(_) | Self::Etcd(_) | Self::Sql(_) => Exit::Unreachable,
             Self::Lock(error) => error.exit(),
+            Self::Unhealed { error, .. } => error.exit(),
             Self::Workload(error) => error.exit(),
             Self::Failover(error) => error.exit(),
             Self::Lab(error) => error.exit(),
@@ -153,6 +163,7 @@ impl Failure for DrillError {
             }
             Self::Unfit { .. } => vec!["`pgclusterctl drill list` shows what each scenario needs".into()],
             Self::Unproved(error) => error.hints(),
+            Self::Interrupted => Vec::new(),
             Self::Lock(error) => error.hints(),
             Self::Workload(error) => error.hints(),
             Self::Failover(error) => error.hints(),

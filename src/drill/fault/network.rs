@@ -49,6 +49,8 @@ pub async fn isolate(
         cut += "echo 8 > /proc/sys/net/ipv4/conf/$if/arp_ignore\n";
         heal += "echo 0 > /proc/sys/net/ipv4/conf/$if/arp_ignore\n";
     }
+    // What is left of it is what counts, not who took the rest away.
+    heal += "rules=$(iptables -w -S) || exit 1\ncase $rules in *PGCLUSTERCTL-*) echo \"rules are left\"; exit 1 ;; esac\n";
     inject(link, "isolate", &cut, &heal, time, consent).await
 }
 
@@ -71,8 +73,12 @@ pub struct Cut {
 pub async fn cut(link: &Link, container: &Container, what: &Cut, time: Duration, consent: &Consent) -> Result<(), DrillError> {
     let enter = format!("pid=$(docker inspect --format '{{{{.State.Pid}}}}' {}) && ", container.id);
     let harm = format!("set -e\n{enter}test \"$pid\" -gt 0\n{}", rules(what));
-    // The namespace is the container's own: nothing else has rules in these two chains.
-    let heal = format!("{enter}nsenter -t $pid -n sh -c 'iptables -w -F INPUT; iptables -w -F OUTPUT'\n");
+    // The namespace is the container's own: nothing else has rules in these two chains, and they end with it.
+    let heal = format!(
+        "runs=$(docker ps --quiet --filter id={}) || exit 1\ntest -n \"$runs\" || exit 0\n\
+         {enter}nsenter -t $pid -n sh -c 'iptables -w -F INPUT && iptables -w -F OUTPUT'\n",
+        container.id
+    );
     inject(link, &format!("cut-{}", container.name), &harm, &heal, time, consent).await
 }
 
@@ -93,7 +99,10 @@ pub async fn disturb(link: &Link, host: &Host, weather: Weather, time: Duration,
     let interface = interface(host);
     // Refused where somebody has put a queue of their own there: it would be lost with the healing.
     let harm = format!("{interface}tc qdisc add dev \"$if\" root {}\n", netem(weather));
-    let heal = format!("{interface}tc qdisc del dev \"$if\" root\n");
+    let heal = format!(
+        "{interface}queues=$(tc qdisc show dev \"$if\") || exit 1\n\
+         case $queues in *netem*) tc qdisc del dev \"$if\" root ;; esac\n"
+    );
     inject(link, "disturb", &harm, &heal, time, consent).await
 }
 

@@ -49,7 +49,11 @@ pub async fn freeze(link: &Link, container: &Container, time: Duration, consent:
         link,
         &format!("freeze-{}", container.name),
         &format!("docker pause {id}"),
-        &format!("docker unpause {id}"),
+        // Without an answer of the daemon nobody knows; a container that is gone, or goes on, needs nothing.
+        &format!(
+            "paused=$(docker ps --quiet --filter id={id} --filter status=paused) || exit 1\n\
+             test -z \"$paused\" || docker unpause {id}"
+        ),
         time,
         consent,
     )

@@ -130,14 +130,34 @@ pub struct Healed {
     pub schema_version: u32,
     /// Hosts with the faults that were healed there; hosts without any are not listed.
     pub hosts: Vec<(String, Vec<String>)>,
+    /// Hosts with what was not healed, each with its reason.
+    pub left: Vec<(String, Vec<String>)>,
+}
+
+impl Healed {
+    /// Hosts that have their power back.
+    pub fn of_power(hosts: Vec<String>) -> Self {
+        let hosts = hosts.into_iter().map(|host| (host, vec!["power".to_owned()])).collect();
+        Self { schema_version: 1, hosts, left: Vec::new() }
+    }
+
+    /// What became of the faults on each host.
+    pub fn add(&mut self, healings: impl IntoIterator<Item = (String, Vec<String>, Vec<String>)>) {
+        for (host, healed, left) in healings {
+            self.hosts.extend((!healed.is_empty()).then(|| (host.clone(), healed)));
+            self.left.extend((!left.is_empty()).then_some((host, left)));
+        }
+    }
 }
 
 impl Report for Healed {
-    fn text(&self, _ui: &Ui) -> String {
-        if self.hosts.is_empty() {
+    fn text(&self, ui: &Ui) -> String {
+        if self.hosts.is_empty() && self.left.is_empty() {
             return "No host has anything left of a drill.\n".to_owned();
         }
-        self.hosts.iter().map(|(host, faults)| format!("{host}: healed {}\n", faults.join(", "))).collect()
+        let healed = self.hosts.iter().map(|(host, faults)| format!("{host}: healed {}\n", faults.join(", ")));
+        let left = self.left.iter().map(|(host, faults)| format!("{host}: {}\n", ui.paint(Tone::Bad, &format!("not healed: {}", faults.join("; ")))));
+        healed.chain(left).collect()
     }
 }
 
@@ -282,6 +302,19 @@ a <drill> & \"more\" failed: 2 of 3 runs passed, 1 of 2 promises kept (seed 42)
         assert!(row.contains(" 0/0 ") && row.ends_with("  void"), "{row}");
         assert!(text.contains("\nvoid  freeze <all> run 1 was not carried out\n      there is no <leader> now\n"), "{text}");
         assert!(text.contains("2 of 3 runs passed, 1 not carried out, 1 of 2 promises kept"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_healed_is_told_with_its_reason() {
+        let ui = Ui::new(false, true, true, false);
+        let mut healed = Healed::of_power(vec![]);
+        healed.add([]);
+        assert_eq!(healed.text(&ui), "No host has anything left of a drill.\n");
+        healed.add([
+            ("host1".to_owned(), vec!["isolate".to_owned()], vec![]),
+            ("host2".to_owned(), vec![], vec!["freeze-coordinator-1: no daemon".to_owned()]),
+        ]);
+        assert_eq!(healed.text(&ui), "host1: healed isolate\nhost2: not healed: freeze-coordinator-1: no daemon\n");
     }
 
     #[test]
