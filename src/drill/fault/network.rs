@@ -14,6 +14,9 @@ use crate::topology::model::Host;
 /// Where PostgreSQL listens, for clients and for standbys.
 pub const POSTGRES: u16 = 5432;
 
+/// Where a host's own `arp_ignore` is kept while it is cut off.
+const ARP_IGNORE: &str = "/run/pgclusterctl-drill/arp_ignore";
+
 /// The host hears or reaches nobody for so long; SSH stays.
 pub async fn isolate(
     link: &Link,
@@ -22,6 +25,12 @@ pub async fn isolate(
     time: Duration,
     consent: &Consent,
 ) -> Result<(), DrillError> {
+    let (cut, heal) = isolation(host, direction);
+    inject(link, "isolate", &cut, &heal, time, consent).await
+}
+
+/// What cuts a host off, and what ends that.
+fn isolation(host: &Host, direction: Direction) -> (String, String) {
     let (inbound, outbound) = (direction != Direction::Outbound, direction != Direction::Inbound);
     let interface = interface(host);
     let (mut cut, mut heal) = (format!("set -e\n{interface}"), interface);
@@ -46,12 +55,14 @@ pub async fn isolate(
     }
     if direction == Direction::Both {
         // A host that is cut off answers no ARP request either; otherwise it would still claim the VIP.
-        cut += "echo 8 > /proc/sys/net/ipv4/conf/$if/arp_ignore\n";
-        heal += "echo 0 > /proc/sys/net/ipv4/conf/$if/arp_ignore\n";
+        let set = "/proc/sys/net/ipv4/conf/$if/arp_ignore";
+        // What an isolation that was not healed has kept is the host's own; what is set by now is not.
+        cut += &format!("test -e {ARP_IGNORE} || cat {set} > {ARP_IGNORE}\necho 8 > {set}\n");
+        heal += &format!("if test -e {ARP_IGNORE}; then cat {ARP_IGNORE} > {set} && rm -f {ARP_IGNORE} || exit 1; fi\n");
     }
     // What is left of it is what counts, not who took the rest away.
     heal += "rules=$(iptables -w -S) || exit 1\ncase $rules in *PGCLUSTERCTL-*) echo \"rules are left\"; exit 1 ;; esac\n";
-    inject(link, "isolate", &cut, &heal, time, consent).await
+    (cut, heal)
 }
 
 /// Sets `$if` to the interface that has the host's address.
@@ -123,6 +134,7 @@ pub async fn without_netem(link: &Link) -> Result<Option<String>, DrillError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::example;
 
     #[test]
     fn a_cut_is_two_rules_for_each_address() {
@@ -133,6 +145,14 @@ mod tests {
         let one = rules(&Cut { addresses, port: Some(POSTGRES) });
         assert!(one.contains("-I INPUT -s 10.0.2.5 -p tcp --sport 5432 -j DROP\n"), "{one}");
         assert!(one.contains("-I OUTPUT -d 10.0.2.5 -p tcp --dport 5432 -j DROP\n"), "{one}");
+    }
+
+    #[test]
+    fn who_is_cut_off_gets_its_own_answer_to_arp_back() {
+        let (cut, heal) = isolation(&example("three-hosts").hosts[0], Direction::Both);
+        let kept = cut.find(&format!("/arp_ignore > {ARP_IGNORE}\n")).expect("it is kept");
+        assert!(cut.find("echo 8 >").is_some_and(|changed| kept < changed), "{cut}");
+        assert!(heal.contains(&format!("cat {ARP_IGNORE} > /proc")) && !heal.contains("echo 0"), "{heal}");
     }
 
     #[test]
