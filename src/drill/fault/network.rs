@@ -35,7 +35,8 @@ fn isolation(host: &Host, direction: Direction) -> (String, String) {
     let interface = interface(host);
     let (mut cut, mut heal) = (format!("set -e\n{interface}"), interface);
     let mut rule = |chain: &str, side: &str, ssh: &str| {
-        let name = format!("PGCLUSTERCTL-{chain}");
+        // Packets to containers and those from them pass the same chain.
+        let name = format!("PGCLUSTERCTL-{chain}{side}");
         let spare = if ssh.is_empty() { String::new() } else { format!("iptables -w -A {name} {ssh} -j RETURN\n") };
         cut += &format!(
             "iptables -w -N {name}\n{spare}iptables -w -A {name} -j DROP\niptables -w -I {chain} 1 {side} \"$if\" -j {name}\n"
@@ -52,6 +53,7 @@ fn isolation(host: &Host, direction: Direction) -> (String, String) {
     }
     if outbound {
         rule("OUTPUT", "-o", &format!("-p tcp --sport {port}"));
+        rule("FORWARD", "-o", "");
     }
     if direction == Direction::Both {
         // A host that is cut off answers no ARP request either; otherwise it would still claim the VIP.
@@ -145,6 +147,26 @@ mod tests {
         let one = rules(&Cut { addresses, port: Some(POSTGRES) });
         assert!(one.contains("-I INPUT -s 10.0.2.5 -p tcp --sport 5432 -j DROP\n"), "{one}");
         assert!(one.contains("-I OUTPUT -d 10.0.2.5 -p tcp --dport 5432 -j DROP\n"), "{one}");
+    }
+
+    #[test]
+    fn containers_are_cut_off_with_their_host() {
+        let host = &example("three-hosts").hosts[0];
+        let jumps = |direction| {
+            let (cut, heal) = isolation(host, direction);
+            let jumps = cut.lines().filter_map(|line| line.strip_prefix("iptables -w -I ")?.split_once(" -j "));
+            let jumps: Vec<_> = jumps.map(|(rule, chain)| (rule.to_owned(), chain.to_owned())).collect();
+            for (rule, chain) in &jumps {
+                assert!(heal.contains(&format!("-D {} -j {chain} ", rule.replace(" 1 ", " "))), "{rule} is not healed");
+                assert!(heal.contains(&format!("iptables -w -X {chain} ")), "{chain} stays");
+            }
+            jumps.into_iter().map(|(rule, _)| rule).collect::<Vec<_>>()
+        };
+        let inbound = ["INPUT 1 -i \"$if\"", "FORWARD 1 -i \"$if\""];
+        let outbound = ["OUTPUT 1 -o \"$if\"", "FORWARD 1 -o \"$if\""];
+        assert_eq!(jumps(Direction::Inbound), inbound);
+        assert_eq!(jumps(Direction::Outbound), outbound);
+        assert_eq!(jumps(Direction::Both), [inbound, outbound].concat());
     }
 
     #[test]
