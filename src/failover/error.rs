@@ -55,9 +55,11 @@ impl Failure for FailoverError {
                 Exit::Refused
             }
             Self::HandOver(HandOverError::Interrupted) => Exit::Interrupted,
-            Self::HandOver(HandOverError::Unwritable { .. } | HandOverError::Pause(PauseError::Stuck { .. })) => {
-                Exit::Unhealthy
-            }
+            Self::HandOver(
+                HandOverError::Unwritable { .. }
+                | HandOverError::StillHeld { .. }
+                | HandOverError::Pause(PauseError::Stuck { .. }),
+            ) => Exit::Unhealthy,
             Self::Blind { .. } | Self::HandOver(_) => Exit::Unreachable,
             Self::Unfinished { .. } | Self::Other { .. } => Exit::Unhealthy,
         }

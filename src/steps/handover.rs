@@ -70,6 +70,14 @@ pub enum HandOverError {
     /// Clients could not be held back, or were not seen to go on.
     #[error(transparent)]
     Pause(#[from] PauseError),
+    /// The change failed, and clients were not seen to go on after it.
+    #[error("{change}; and {pause}")]
+    StillHeld {
+        /// Why the leader did not change.
+        change: Box<HandOverError>,
+        /// Which pooler.
+        pause: PauseError,
+    },
     /// Transactions run for too long.
     #[error("the change was given up, all clients go on: {} did not end within {} s{}", transactions(blockers.len()), waited.as_secs(), list(blockers))]
     Blocked {
@@ -154,18 +162,25 @@ pub async fn planned(
         let hold = pause(world, &old, patience, &mut held).await?;
         let changed = change(request, routes, leader, candidate, &new).await;
         // In every case.
-        let resumed = hold.resume().await;
+        let (changed, time) = settled(changed, hold.resume().await)?;
+        held.count(time);
         match changed {
-            Ok(()) => {
-                held.count(resumed?);
-                return Ok(Some(held));
-            }
-            Err(error) if tries < TRIES && error.may_pass() => {
-                held.count(resumed?);
-                tokio::time::sleep(AGAIN).await;
-            }
+            Ok(()) => return Ok(Some(held)),
+            Err(error) if tries < TRIES && error.may_pass() => tokio::time::sleep(AGAIN).await,
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// What became of a change, and for how long clients were held back; an error when they may be still. Neither hides the other.
+fn settled(
+    changed: Result<(), HandOverError>,
+    resumed: Result<Duration, PauseError>,
+) -> Result<(Result<(), HandOverError>, Duration), HandOverError> {
+    match (changed, resumed) {
+        (changed, Ok(time)) => Ok((changed, time)),
+        (Ok(()), Err(pause)) => Err(pause.into()),
+        (Err(error), Err(pause)) => Err(HandOverError::StillHeld { change: Box::new(error), pause }),
     }
 }
 
@@ -298,6 +313,21 @@ async fn ask(world: World<'_>, asked: &str, leader: &str, candidate: &str, occas
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_that_failed_does_not_hide_a_pooler_that_stays_paused() {
+        let failed = || Err(HandOverError::Unwritable { member: "coordinator-2".into() });
+        let stuck = || Err(PauseError::Stuck { pooler: "pgbouncer-1".into(), reason: "still paused".into() });
+        let said = |changed, resumed| settled(changed, resumed).map(drop).expect_err("an error").to_string();
+        let both = said(failed(), stuck());
+        assert!(both.contains("coordinator-2") && both.contains("pgbouncer-1"), "{both}");
+        assert!(said(Ok(()), stuck()).starts_with("pgbouncer-1"));
+        let time = Duration::from_millis(700);
+        assert!(
+            matches!(settled(failed(), Ok(time)), Ok((Err(_), held)) if held == time),
+            "clients go on, it may be tried again"
+        );
+    }
 
     #[test]
     fn pauses_in_vain_count() {
