@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+
 use super::director::Director;
 use super::fault::disk::{self, Disk};
 use super::fault::network::{self, Cut};
@@ -41,6 +43,7 @@ impl Director<'_> {
         match act {
             Act::Kill(who) => self.kill(who, "SIGKILL", notes).await,
             Act::Stop(who) => self.kill(who, "SIGTERM", notes).await,
+            Act::KillLeaders => self.kill_leaders(notes).await,
             Act::KillPatroni(who) => self.kill_patroni(who, notes).await,
             Act::KillPostmaster(who) => self.kill_inside(who, process::POSTMASTER, "the postmaster", notes).await,
             Act::KillBackend(who) => self.kill_inside(who, process::BACKEND, "a server process", notes).await,
@@ -229,6 +232,17 @@ impl Director<'_> {
             process::kill(&container, signal, self.consent).await?;
         }
         Ok(())
+    }
+
+    /// Looks both of them up first: a look takes seconds on a busy host, and by then the first loss would be half over.
+    async fn kill_leaders(&self, notes: &mut Notes) -> Result<(), DrillError> {
+        let mut containers = Vec::new();
+        for who in [Who::ShardLeader, Who::Leader] {
+            containers.push(self.fleet.member(self.topology, &self.one(who).await?).await?);
+        }
+        let names: Vec<_> = containers.iter().map(|container| container.name.as_str()).collect();
+        notes.harm(format!("SIGKILL to {} at once", names.join(" and ")));
+        try_join_all(containers.iter().map(|container| process::kill(container, "SIGKILL", self.consent))).await.map(drop)
     }
 
     async fn kill_patroni(&self, who: Who, notes: &mut Notes) -> Result<(), DrillError> {

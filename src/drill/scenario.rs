@@ -148,6 +148,9 @@ impl Time {
 pub enum Act {
     /// SIGKILL to all processes of a container; Swarm starts another.
     Kill(Who),
+    /// The same to the leaders of the coordinators and of the first shard group at once: who they are is found out before either is
+    /// hit.
+    KillLeaders,
     /// SIGKILL to Patroni alone, from outside of its container, which ends with it.
     KillPatroni(Who),
     /// SIGKILL to the postmaster; Patroni and the container stay.
@@ -300,6 +303,13 @@ mod tests {
         assert_eq!(lasts("failover-of-failover"), SERVED);
         assert_eq!(lasts("container-kill"), Duration::ZERO);
         assert_eq!(lasts("freeze"), (timings.ttl + Duration::from_secs(2)) * 2);
+    }
+
+    /// What is looked up after a first kill finds a cluster that recovers already, a second later.
+    #[test]
+    fn two_leaders_are_lost_in_one_act() {
+        let acts = find("two-leaders-lost").expect("a scenario").acts;
+        assert_eq!(acts, [Act::KillLeaders]);
     }
 
     /// What a runbook rehearses: the names after `drill run` in its last part.

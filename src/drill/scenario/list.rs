@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Act::{
-    Cut, Disturb, FillDisk, Freeze, GrowAndShrink, Isolate, Kill, KillBackend, KillDockerd, KillPatroni, KillPostmaster,
+    Cut, Disturb, FillDisk, Freeze, GrowAndShrink, Isolate, Kill, KillBackend, KillDockerd, KillLeaders, KillPatroni, KillPostmaster,
     KillUp, Lag, MoveShards, PowerOff, PowerOffWithEtcdLeader, PowerOn, ShardSwitchover, Stop, Switchover, UntilServed,
     UntilWhole, UsualDisks, Wait,
 };
@@ -153,7 +153,7 @@ pub const ALL: &[Scenario] = &[
     scenario(
         "two-leaders-lost",
         "the coordinators' leader and a shard group's are killed together",
-        &[Kill(Who::ShardLeader), Kill(Who::Leader)],
+        &[KillLeaders],
     ),
     scenario(
         "sequential-loss",

@@ -89,7 +89,7 @@ impl Scenario {
 impl Act {
     fn needs(&self) -> &'static [Need] {
         match self {
-            Self::ShardSwitchover | Self::GrowAndShrink => &[Need::Shards],
+            Self::KillLeaders | Self::ShardSwitchover | Self::GrowAndShrink => &[Need::Shards],
             Self::MoveShards => &[Need::Shards, Need::OtherShards],
             Self::PowerOff(_)
             | Self::PowerOffWithEtcdLeader(_)
