@@ -10,7 +10,8 @@ use crate::drill::director::Director;
 use crate::drill::report::{DrillReport, NotCarriedOut, Outcome, Run, SCHEMA_VERSION, Skipped};
 use crate::drill::scenario::{self, Scenario};
 use crate::drill::workload::Target;
-use crate::drill::{DrillError, fault, fitness, versions};
+use crate::drill::{DrillError, fault, fitness, traces, versions};
+use crate::engine::Lock;
 use crate::engine::journal::state_dir;
 use crate::error::{CommandError, Exit, Failure, one_line};
 use crate::output::drill::{Healed, ScenarioList, html};
@@ -25,7 +26,7 @@ pub enum Command {
     Run(RunArgs),
     /// Show the report of an earlier drill.
     Report(ReportArgs),
-    /// Remove whatever an interrupted drill left on the hosts, and switch a lab's dark ones on.
+    /// Remove whatever an interrupted drill left, and switch a lab's dark hosts on.
     Heal,
 }
 
@@ -96,10 +97,24 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
             let mut report = Healed::of_power(lit);
             let healings = fault::heal_all(session.world()).await;
             report.add(healings.into_iter().map(|(host, fault::Healing { healed, left })| (host.to_string(), healed, left)));
+            match tables_dropped(context, &session).await {
+                Ok(dropped) => report.schema_dropped = dropped,
+                Err(error) => report.left.push(("tables".to_owned(), vec![one_line(&error)])),
+            }
             context.ui.result(&report)?;
             Ok(if report.left.is_empty() { Exit::Ok } else { Exit::Partial })
         }
     }
+}
+
+/// Drops what a drill has left in the application's database, unless a drill is at work there.
+async fn tables_dropped(context: &Context, session: &Session) -> Result<bool, DrillError> {
+    let manager = session.fleet.manager().await?;
+    let note = |text: &str| context.ui.note(text);
+    let lock = Lock::take(&manager.docker, &session.topology.name, "drill heal", note).await?;
+    let dropped = traces::remove(session.world()).await;
+    lock.release().await;
+    dropped
 }
 
 fn chosen(args: &RunArgs) -> Result<Vec<&'static Scenario>, CommandError> {
@@ -214,6 +229,7 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
     // What was proved so far stays, whatever comes.
     let keep = |outcomes: &[Outcome]| write(&folder, &report(outcomes));
     let performed = perform(&mut director, &scenarios, args.repeat, keep).await;
+    director.clear().await;
     director.unlock().await;
     let (outcomes, ended) = performed?;
     context.ui.note(format!("records and report: {}", folder.display()));
@@ -258,7 +274,7 @@ async fn perform(
                 step.done(&outcome(&run));
                 outcomes.push(Ok(run));
             }
-            Err(error) if error.exit() == Exit::Interrupted => return Ok((outcomes, Some(error))),
+            Err(error) if error.is_final() => return Ok((outcomes, Some(error))),
             Err(error) => {
                 step.done(&format!("NOT CARRIED OUT: {}", one_line(&error)));
                 error.hints().iter().for_each(|hint| director.ui.note(format!("  hint: {hint}")));

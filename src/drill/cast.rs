@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::DrillError;
-use super::workload::{ClientSpec, Limits, Target, Task, Timeouts, Workload, WorkloadOptions};
+use super::workload::{ClientSpec, Limits, Target, Task, Timeouts, Workload, WorkloadOptions, tables};
 use crate::remote::sql;
 use crate::steps::World;
 use crate::topology::GroupId;
@@ -100,9 +100,10 @@ fn clients(keys: &BTreeMap<GroupId, Vec<i32>>, hit: GroupId, count: usize) -> Ve
 async fn placed(world: World<'_>, leader: &str) -> Result<BTreeMap<GroupId, Vec<i32>>, DrillError> {
     let sql = format!(
         "select k::int4, p.groupid::int4 from generate_series({}, {}) k \
-         join pg_dist_placement p on p.shardid = get_shard_id_for_distribution_column('drill_log'::regclass, k::int4)",
+         join pg_dist_placement p on p.shardid = get_shard_id_for_distribution_column('{}'::regclass, k::int4)",
         KEYS.start(),
-        KEYS.end()
+        KEYS.end(),
+        tables::LOG
     );
     let (container, client) = connect(world, leader).await?;
     let mut keys: BTreeMap<GroupId, Vec<i32>> = BTreeMap::new();

@@ -16,8 +16,8 @@ use super::outage::{leaders, outages};
 use super::report::{Promises, Run};
 use super::scenario::{SERVED, Scenario, WHOLE, Who};
 use super::verdict::Promise;
-use super::workload::{Target, Timeouts, Workload, WorkloadOptions};
-use super::{DrillError, checker, fault, finale, fitness, target};
+use super::workload::{Target, Timeouts, Workload, WorkloadOptions, tables};
+use super::{DrillError, checker, fault, finale, fitness, target, traces};
 use crate::consent::Consent;
 use crate::context::Interrupt;
 use crate::engine::Lock;
@@ -118,6 +118,18 @@ impl Director<'_> {
     pub async fn unlock(&mut self) {
         if let Some(lock) = self.lock.take() {
             lock.release().await;
+        }
+    }
+
+    /// Drops the drill's tables when all is over; says so where they stay.
+    pub async fn clear(&self) {
+        // Without the lock they may be another's by now.
+        if self.lock.is_some()
+            && let Err(error) = traces::remove(self.world()).await
+        {
+            let (schema, database) = (tables::SCHEMA, &self.topology.database);
+            let reason = one_line(&error);
+            self.ui.note(format!("schema {schema} stays in {database}: {reason}; `pgclusterctl drill heal` drops it"));
         }
     }
 

@@ -123,6 +123,11 @@ pub enum DrillError {
 }
 
 impl DrillError {
+    /// Whether no other scenario could be carried out either.
+    pub fn is_final(&self) -> bool {
+        self.exit() == Exit::Interrupted || matches!(self, Self::Workload(WorkloadError::Foreign { .. }))
+    }
+
     /// Whether the scenario cannot be played here: no fault of the cluster, and reason enough to leave it out of a set.
     pub fn is_unfit(&self) -> bool {
         matches!(self, Self::Unfit { .. } | Self::NoLab { .. } | Self::NoNetem { .. })

@@ -79,7 +79,7 @@ pub async fn read(world: World<'_>, observed: &Observed, accounts: usize, homes:
     let fewest = shards.map(|group| group.members.len() - 1).min().unwrap_or_default();
     let servers = parts.gathered(homes.map_or(usize::MAX, |_| fewest));
     let total = one::<i64>(&container, &coordinator, tables::READ_BANK_TOTAL).await?;
-    let entries = entries(&container, &coordinator, "drill_entry").await?;
+    let entries = entries(&container, &coordinator, tables::ENTRY).await?;
     let opened_with = tables::OPENING_BALANCE * i64::try_from(accounts).unwrap_or_default();
     let bank = BankRead { total, opened_with, entries };
     Ok(Finale { read: FinalRead { servers, bank: Some(bank) }, prepared })
@@ -101,7 +101,7 @@ enum Kind {
 
 impl Kind {
     const ALL: [(Self, &str); 4] =
-        [(Self::Log, "drill_log"), (Self::List, "drill_list"), (Self::Account, "drill_account"), (Self::Entry, "drill_entry")];
+        [(Self::Log, tables::LOG), (Self::List, tables::LIST), (Self::Account, tables::ACCOUNT), (Self::Entry, tables::ENTRY)];
 
     fn of(table: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|(_, name)| *name == table).map(|(kind, _)| kind)
@@ -121,7 +121,7 @@ struct Placed {
 async fn placements(container: &Container, coordinator: &Client) -> Result<Vec<Placed>, SqlError> {
     let tables: Vec<String> = Kind::ALL.iter().map(|(_, name)| format!("'{name}'::regclass")).collect();
     let sql = format!(
-        "select shardid, groupid::int4, shard_name(logicalrelid, shardid), relname::text \
+        "select shardid, groupid::int4, shard_name(logicalrelid, shardid), relnamespace::regnamespace || '.' || relname \
          from pg_dist_shard join pg_dist_placement using (shardid) join pg_class on pg_class.oid = logicalrelid \
          where logicalrelid in ({})",
         tables.join(", ")

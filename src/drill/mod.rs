@@ -10,7 +10,7 @@
 //! - [`scenario`]: what can be rehearsed, as data; [`fitness`]: on which cluster; [`target`]: who is hit; [`fault`]: how;
 //!   [`director`]: one run of it, whose beginning is in `arrange`, whose acts are in `acts`, and whose findings are in `notes`.
 //! - [`cast`]: who writes meanwhile; [`finale`]: the final read; [`journal`]: what guards and Patroni said;
-//!   [`versions`]: what it all ran against.
+//!   [`versions`]: what it all ran against; [`traces`]: what is left in the database.
 //!
 //! The order of a run: [`workload::Workload::prepare`], [`workload::Workload::start`], fault, healing,
 //! [`workload::Workload::finish`], final read, [`checker::check`], [`outage::outages`], [`report::Run::judged`].
@@ -36,6 +36,7 @@ pub mod recorder;
 pub mod report;
 pub mod scenario;
 pub mod target;
+pub mod traces;
 pub mod verdict;
 pub mod versions;
 pub mod workload;

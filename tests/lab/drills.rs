@@ -26,6 +26,21 @@ pub fn for_every_night(lab: &Lab) {
     assert_eq!(shown.status, run.status, "{}", shown.stderr);
     assert!(shown.stdout.contains("<testsuites"), "{}", shown.stdout);
     assert_eq!(lab.ctl(&["drill", "heal"]).ok().stdout, "No host has anything left of a drill.\n");
+    leaves_schemas_of_others_alone(lab);
+}
+
+/// A drill leaves no tables, and no schema of its name that somebody else has made is dropped, by a drill or by its healing.
+fn leaves_schemas_of_others_alone(lab: &Lab) {
+    let psql = |sql: &str| lab.ctl(&["psql", "--", "-Atc", sql]).ok().stdout;
+    let schemas = "select count(*) from pg_namespace where nspname = 'pgclusterctl_drill'";
+    assert_eq!(psql(schemas), "0\n", "a drill's tables stay");
+    psql("create schema pgclusterctl_drill");
+    let folder = lab.path("drills-refused").display().to_string();
+    let refused = lab.ctl(&["drill", "run", "etcd-leader-kill", "--yes", "--folder", &folder]).exits(6);
+    assert!(refused.stderr.contains("that no drill has made"), "{}", refused.stderr);
+    lab.ctl(&["drill", "heal"]).ok();
+    assert_eq!(psql(schemas), "1\n", "somebody's schema was dropped");
+    psql("drop schema pgclusterctl_drill");
 }
 
 /// A shard group comes, gets its share, and goes with all of it while clients write: none of their transactions may fail. Few clients:

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_postgres::SimpleQueryMessage;
 
 use self::session::Session;
 use super::history::{History, HistoryError, Outcome, Record, SCHEMA_VERSION};
@@ -154,6 +155,12 @@ pub enum WorkloadError {
         /// Why.
         reason: String,
     },
+    /// There is a schema of that name, and no drill has made it.
+    #[error("{database} has a schema {} that no drill has made", tables::SCHEMA)]
+    Foreign {
+        /// The application's database.
+        database: String,
+    },
     /// What cannot be recorded is not sent.
     #[error("{}: the record cannot be written", path.display())]
     Record {
@@ -173,12 +180,19 @@ impl Failure for WorkloadError {
         match self {
             Self::Options { .. } | Self::Record { .. } | Self::History(_) => Exit::Internal,
             Self::Connect { .. } | Self::Prepare { .. } => Exit::Unreachable,
+            Self::Foreign { .. } => Exit::Refused,
         }
     }
 
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Options { .. } => Vec::new(),
+            Self::Foreign { .. } => {
+                vec![
+                    "drills have a schema of that name for themselves: give yours another (`ALTER SCHEMA … RENAME TO …`)"
+                        .into(),
+                ]
+            }
             Self::Record { .. } => vec!["give an empty folder with room for the record of the drill".into()],
             Self::Connect { .. } | Self::Prepare { .. } => {
                 vec!["`pgclusterctl health` shows whether the cluster takes writes".into()]
@@ -273,7 +287,8 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Makes the tables anew, empty, and with Citus distributed. Whatever a former drill left in them is dropped.
+    /// Makes the tables anew, empty, and with Citus distributed. Whatever a former drill left of them is dropped; a schema of
+    /// their name that is somebody else's is refused.
     pub async fn prepare(options: &WorkloadOptions, citus: bool) -> Result<(), WorkloadError> {
         /// Distributing a table makes its shards on every group.
         const PATIENCE: Duration = Duration::from_secs(60);
@@ -282,10 +297,17 @@ impl Workload {
         let session = Session::open(&options.target, PATIENCE, PATIENCE)
             .await
             .map_err(|trouble| WorkloadError::Connect { target: target(), reason: trouble.to_string() })?;
+        let send = async |statement: String| {
+            let answer = session.send(&statement, tokio::time::Instant::now() + PATIENCE).await;
+            answer.map_err(|trouble| WorkloadError::Prepare { target: target(), statement, reason: trouble.to_string() })
+        };
+        let found = send(tables::READ_MARK.to_owned()).await?;
+        let foreign = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if !tables::is_ours(row.get(0).unwrap_or_default()));
+        if found.iter().any(foreign) {
+            return Err(WorkloadError::Foreign { database: options.target.dbname.clone() });
+        }
         for statement in tables::create(&options.clients, &options.accounts, citus) {
-            if let Err(trouble) = session.send(&statement, tokio::time::Instant::now() + PATIENCE).await {
-                return Err(WorkloadError::Prepare { target: target(), statement, reason: trouble.to_string() });
-            }
+            send(statement).await?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use tokio_postgres::SimpleQueryMessage;
 
 use super::classify::Trouble;
+use super::tables::{ACCOUNT, ENTRY, LIST, LOG};
 use super::{ClientSpec, Task};
 use crate::drill::history::{Action, Invocation};
 use crate::random::SplitMix64;
@@ -52,17 +53,17 @@ pub(super) fn script(spec: &ClientSpec, call: &Invocation) -> Script {
     let (key, id) = (spec.key, call.id);
     let insert = || {
         let sequence = call.sequence;
-        format!("insert into drill_log (client, sequence, op) values ({key}, {sequence}, {id})")
+        format!("insert into {LOG} (client, sequence, op) values ({key}, {sequence}, {id})")
     };
     match &call.action {
         Action::Insert if spec.task == Task::Autocommit => Script { body: insert(), commit: false, rows: vec![1] },
-        Action::Insert => transaction(&[insert()], &whereabouts(&format!(" from drill_log where client = {key} limit 1"))),
+        Action::Insert => transaction(&[insert()], &whereabouts(&format!(" from {LOG} where client = {key} limit 1"))),
         Action::Append { key } => {
-            let update = format!("update drill_list set items = items || {id}::bigint where key = {key}");
-            transaction(&[update], &whereabouts(&format!(" from drill_list where key = {key}")))
+            let update = format!("update {LIST} set items = items || {id}::bigint where key = {key}");
+            transaction(&[update], &whereabouts(&format!(" from {LIST} where key = {key}")))
         }
         Action::Read { key } => {
-            let body = format!("select items::text as items from drill_list where key = {key}");
+            let body = format!("select items::text as items from {LIST} where key = {key}");
             Script { body, commit: false, rows: vec![1] }
         }
         Action::Transfer { from, to, amount } => {
@@ -71,8 +72,8 @@ pub(super) fn script(spec: &ClientSpec, call: &Invocation) -> Script {
             sides.sort_unstable();
             let statements = sides.iter().flat_map(|(account, amount)| {
                 [
-                    format!("update drill_account set balance = balance + ({amount}) where id = {account}"),
-                    format!("insert into drill_entry (account, op, amount) values ({account}, {id}, {amount})"),
+                    format!("update {ACCOUNT} set balance = balance + ({amount}) where id = {account}"),
+                    format!("insert into {ENTRY} (account, op, amount) values ({account}, {id}, {amount})"),
                 ]
             });
             transaction(&statements.collect::<Vec<_>>(), &whereabouts(""))
@@ -174,16 +175,16 @@ mod tests {
         let transfer = script(&spec(Task::Bank), &call(Action::Transfer { from: 20, to: 10, amount: 5 }));
         assert_eq!(
             transfer.body,
-            "begin; update drill_account set balance = balance + (5) where id = 10; \
-             insert into drill_entry (account, op, amount) values (10, 9, 5); \
-             update drill_account set balance = balance + (-5) where id = 20; \
-             insert into drill_entry (account, op, amount) values (20, 9, -5); \
+            "begin; update pgclusterctl_drill.account set balance = balance + (5) where id = 10; \
+             insert into pgclusterctl_drill.entry (account, op, amount) values (10, 9, 5); \
+             update pgclusterctl_drill.account set balance = balance + (-5) where id = 20; \
+             insert into pgclusterctl_drill.entry (account, op, amount) values (20, 9, -5); \
              select pg_walfile_name(pg_current_wal_lsn()) as wal, host(inet_server_addr()) as server, \
              (pg_control_system()).system_identifier as system"
         );
         assert_eq!((transfer.rows, transfer.commit), (vec![0, 1, 1, 1, 1, 1], true));
         let single = script(&spec(Task::Autocommit), &call(Action::Insert));
-        assert_eq!(single.body, "insert into drill_log (client, sequence, op) values (7, 3, 9)");
+        assert_eq!(single.body, "insert into pgclusterctl_drill.log (client, sequence, op) values (7, 3, 9)");
         assert!(!single.commit);
         let done = [SimpleQueryMessage::CommandComplete(1)];
         assert_eq!(read(&single, &done), Ok(Told::default()));

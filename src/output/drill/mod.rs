@@ -130,7 +130,9 @@ pub struct Healed {
     pub schema_version: u32,
     /// Hosts with the faults that were healed there; hosts without any are not listed.
     pub hosts: Vec<(String, Vec<String>)>,
-    /// Hosts with what was not healed, each with its reason.
+    /// Whether the drill's tables were dropped from the application's database.
+    pub schema_dropped: bool,
+    /// Hosts, and `tables`, with what was not healed, each with its reason.
     pub left: Vec<(String, Vec<String>)>,
 }
 
@@ -138,7 +140,7 @@ impl Healed {
     /// Hosts that have their power back.
     pub fn of_power(hosts: Vec<String>) -> Self {
         let hosts = hosts.into_iter().map(|host| (host, vec!["power".to_owned()])).collect();
-        Self { schema_version: 1, hosts, left: Vec::new() }
+        Self { schema_version: 1, hosts, schema_dropped: false, left: Vec::new() }
     }
 
     /// What became of the faults on each host.
@@ -152,12 +154,17 @@ impl Healed {
 
 impl Report for Healed {
     fn text(&self, ui: &Ui) -> String {
-        if self.hosts.is_empty() && self.left.is_empty() {
+        if self.hosts.is_empty() && self.left.is_empty() && !self.schema_dropped {
             return "No host has anything left of a drill.\n".to_owned();
         }
         let healed = self.hosts.iter().map(|(host, faults)| format!("{host}: healed {}\n", faults.join(", ")));
-        let left = self.left.iter().map(|(host, faults)| format!("{host}: {}\n", ui.paint(Tone::Bad, &format!("not healed: {}", faults.join("; ")))));
-        healed.chain(left).collect()
+        let left = self
+            .left
+            .iter()
+            .map(|(host, faults)| format!("{host}: {}\n", ui.paint(Tone::Bad, &format!("not healed: {}", faults.join("; ")))));
+        let dropped =
+            self.schema_dropped.then(|| "the drill's tables are dropped from the application's database\n".to_owned());
+        healed.chain(dropped).chain(left).collect()
     }
 }
 

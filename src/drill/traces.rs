@@ -1,0 +1,34 @@
+//! What drills leave in the application's database: a schema of their own. It goes when a drill ends, or by `drill heal`; both hold the
+//! cluster's lock, so that nobody's drill loses its tables.
+
+use std::time::Duration;
+
+use super::DrillError;
+use super::cast::connect;
+use super::workload::tables;
+use crate::failover;
+use crate::remote::sql;
+use crate::steps::World;
+use crate::topology::GroupId;
+
+/// Dropping a distributed table removes its shards on every group.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Nobody waits for whom a client has left there: what holds a lock for longer, is told of.
+const LOCKS: &str = "set lock_timeout to '10s'";
+
+/// Drops the schema with the drill's tables; false when there is none that a drill has made.
+pub async fn remove(world: World<'_>) -> Result<bool, DrillError> {
+    let leader = failover::state(world, GroupId::COORDINATOR).await?.leader;
+    if leader.is_empty() {
+        return Err(DrillError::NoTarget { what: "leader of the coordinators".into() });
+    }
+    let (container, client) = connect(world, &leader).await?;
+    let found = sql::rows(&container, &client, tables::READ_MARK, PATIENCE).await?;
+    if !found.iter().any(|row| tables::is_ours(row.get(0))) {
+        return Ok(false);
+    }
+    for statement in [LOCKS.to_owned()].into_iter().chain(tables::drop()) {
+        sql::rows(&container, &client, &statement, PATIENCE).await?;
+    }
+    Ok(true)
+}
