@@ -218,7 +218,7 @@ async fn drill(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> 
         ui: &context.ui,
         interrupt: &context.interrupt,
         consent: &consent,
-        clocks: Vec::new(),
+        dark: Vec::new(),
         lock: None,
     };
     director.lock().await?;

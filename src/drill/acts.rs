@@ -56,7 +56,9 @@ impl Director<'_> {
             Act::UsualDisks => self.usual_disks(notes).await,
             Act::PowerOff(place) => self.power_off(place, lab, notes).await,
             Act::PowerOffWithEtcdLeader(place) => self.power_off_with_etcd_leader(place, lab, notes).await,
+            Act::PowerOnFirst => self.power_on_first(lab, notes).await,
             Act::PowerOn => self.power_on(lab, notes).await,
+            Act::Thaw => self.thaw(notes).await,
             Act::Switchover => self.ordered(GroupId::COORDINATOR, notes).await,
             Act::ShardSwitchover => self.ordered(target::first_shard(self.topology), notes).await,
             Act::KillDockerd(place) => self.kill_dockerd(place, notes).await,
@@ -153,7 +155,8 @@ impl Director<'_> {
     async fn power_off(&mut self, place: Place, lab: Option<&LabName>, notes: &mut Notes) -> Result<(), DrillError> {
         let name = self.place(place).await?;
         notes.harm(format!("{name} loses its power"));
-        self.clocks.push(power::off(lab.ok_or_else(no_switch)?, &name, self.consent).await?);
+        let clock = power::off(lab.ok_or_else(no_switch)?, &name, self.consent).await?;
+        self.dark.push((name, clock));
         Ok(())
     }
 
@@ -169,7 +172,8 @@ impl Director<'_> {
         let member = member.ok_or_else(|| DrillError::NoTarget { what: format!("etcd member on {name}") })?.name.to_string();
         self.lead_etcd(&member).await?;
         notes.harm(format!("{name} loses its power, and with it {member}, which leads etcd"));
-        self.clocks.push(power::off(lab, &name, self.consent).await?);
+        let clock = power::off(lab, &name, self.consent).await?;
+        self.dark.push((name, clock));
         Ok(())
     }
 
@@ -188,6 +192,31 @@ impl Director<'_> {
         Ok(Etcd::connect(&self.fleet.member(self.topology, member).await?).await?)
     }
 
+    /// Members on it lack what was acknowledged meanwhile: where nothing may be lost, none of them may be promoted.
+    async fn power_on_first(&mut self, lab: Option<&LabName>, notes: &mut Notes) -> Result<(), DrillError> {
+        let lab = lab.ok_or_else(no_switch)?;
+        if self.dark.is_empty() {
+            return Err(no_switch());
+        }
+        let (name, clock) = self.dark.remove(0);
+        notes.barred.extend(target::bound(&name, self.topology));
+        notes.tell(format!("power is back on {name}, and nowhere else"));
+        lab::start(self.ui, lab, &[name.to_string()]).await?;
+        clock.disarm();
+        self.fleet.revive(self.topology).await;
+        Ok(())
+    }
+
+    /// What is left of it is found at the end.
+    async fn thaw(&self, notes: &mut Notes) -> Result<(), DrillError> {
+        for link in self.fleet.links() {
+            for name in fault::heal(link, process::FROZEN).await?.healed {
+                notes.tell(format!("{} goes on", name.trim_start_matches(process::FROZEN)));
+            }
+        }
+        Ok(())
+    }
+
     async fn power_on(&mut self, lab: Option<&LabName>, notes: &mut Notes) -> Result<(), DrillError> {
         notes.tell("power is back");
         self.lights(lab.ok_or_else(no_switch)?).await?;
@@ -198,7 +227,7 @@ impl Director<'_> {
     /// Gives all hosts their power back, and only then takes the clocks away that would.
     pub(super) async fn lights(&mut self, lab: &LabName) -> Result<(), DrillError> {
         lab::start(self.ui, lab, &[]).await?;
-        self.clocks.drain(..).for_each(power::Clock::disarm);
+        self.dark.drain(..).for_each(|(_, clock)| clock.disarm());
         Ok(())
     }
 

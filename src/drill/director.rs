@@ -73,8 +73,8 @@ pub struct Director<'a> {
     pub interrupt: &'a Interrupt,
     /// The operator's word that things may be broken.
     pub consent: &'a Consent,
-    /// What gives hosts their power back if this program dies.
-    pub clocks: Vec<fault::power::Clock>,
+    /// Hosts without power in the order in which they lost it, with what gives it back if this program dies.
+    pub dark: Vec<(HostName, fault::power::Clock)>,
     /// Against other operators; `None` while the drill plays one.
     pub lock: Option<Lock>,
 }

@@ -165,8 +165,13 @@ pub enum Act {
     PowerOff(Place),
     /// The same, right after etcd's leadership was brought to that host: its guard would soon take it away again. Only in a lab.
     PowerOffWithEtcdLeader(Place),
+    /// The host that lost its power first gets it back before the others. What it holds is old: whatever may not lose anything must
+    /// not be led from there any more. Only in a lab.
+    PowerOnFirst,
     /// All hosts without power get it back. Only in a lab.
     PowerOn,
+    /// Whoever stands still goes on.
+    Thaw,
     /// A host is cut off from all others for so long. SSH stays.
     Isolate(Place, Direction, Time),
     /// One member does not reach others for so long.
@@ -238,6 +243,12 @@ impl Act {
         matches!(self, Self::MoveShards | Self::GrowAndShrink)
     }
 
+    /// Whether it takes a host's power, or gives it back.
+    #[cfg(test)]
+    fn switches(&self) -> bool {
+        matches!(self, Self::PowerOff(_) | Self::PowerOffWithEtcdLeader(_) | Self::PowerOnFirst | Self::PowerOn)
+    }
+
     /// How long it takes at most.
     fn lasts(&self, timings: &Timings) -> Duration {
         match self {
@@ -251,7 +262,7 @@ impl Act {
             Self::KillUp | Self::MoveShards | Self::GrowAndShrink => COMMANDS,
             Self::UntilServed => SERVED,
             Self::UntilWhole => WHOLE,
-            Self::PowerOn => BOOT,
+            Self::PowerOnFirst | Self::PowerOn => BOOT,
             _ => Duration::ZERO,
         }
     }
@@ -281,8 +292,26 @@ mod tests {
         for scenario in ALL {
             let count = |want: fn(&Act) -> bool| scenario.acts.iter().filter(|act| want(act)).count();
             let off = count(|act| matches!(act, Act::PowerOff(_) | Act::PowerOffWithEtcdLeader(_)));
-            assert_eq!(off, count(|act| *act == Act::PowerOn), "{}", scenario.name);
+            let on = count(|act| matches!(act, Act::PowerOnFirst | Act::PowerOn));
+            assert_eq!(off, on, "{}", scenario.name);
+            assert!(off == 0 || scenario.acts.iter().rfind(|act| act.switches()) == Some(&Act::PowerOn), "{}", scenario.name);
         }
+    }
+
+    /// Nobody but the host that came back first could lead, for longer than any lease lives: what keeps it from leading is that it is
+    /// stale. And nobody's clock gives a host its power back, or thaws a member, before that.
+    #[test]
+    fn a_stale_host_is_alone_for_longer_than_a_lease_lives() {
+        let timings = example("three-hosts").failover;
+        let acts = find("sequential-loss-stale").expect("a scenario").acts;
+        let at = |act: Act| acts.iter().position(|a| *a == act).expect("an act");
+        let alone = &acts[at(Act::PowerOnFirst) + 1..at(Act::PowerOn)];
+        let time: Duration = alone.iter().map(|act| act.lasts(&timings)).sum();
+        assert!(time >= timings.ttl * 2, "{time:?}");
+        let frozen = acts.iter().position(|act| matches!(act, Act::Freeze(..))).expect("the third one stands still");
+        let while_frozen: Duration = acts[frozen + 1..at(Act::Thaw)].iter().map(|act| act.lasts(&timings)).sum();
+        assert!(acts[frozen].lasts(&timings) >= while_frozen, "it thaws too early");
+        assert!(acts[frozen + 1..at(Act::PowerOnFirst)].iter().any(|act| matches!(act, Act::PowerOff(_))));
     }
 
     #[test]

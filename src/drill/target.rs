@@ -4,6 +4,7 @@ use super::scenario::{Place, Who};
 use crate::observe::Scope;
 use crate::observe::model::{GroupState, Observed};
 use crate::templates::artifacts::LABEL_HOST;
+use crate::topology::model::Replication;
 use crate::topology::{GroupId, HostName, Topology};
 
 /// What of the cluster tells who `who` is: a look at all of it takes seconds where hosts are busy, and a fault that is to follow
@@ -95,6 +96,12 @@ pub fn vip_host(topology: &Topology, observed: &Observed) -> Option<HostName> {
     topology.proxies.iter().find(|p| observed.holds_vip(p.ordinal)).map(|p| p.host.clone())
 }
 
+/// Members on a host whose groups may lose nothing: of these nobody may lead who lacks what was acknowledged.
+pub fn bound(host: &HostName, topology: &Topology) -> Vec<String> {
+    let groups = topology.groups.iter().filter(|group| group.replication != Replication::Async);
+    groups.flat_map(|group| &group.members).filter(|m| m.host == *host).map(|m| m.name.to_string()).collect()
+}
+
 /// All coordinators but their leader.
 fn standbys(topology: &Topology, observed: &Observed) -> Vec<String> {
     let leader = services(Who::Leader, topology, observed);
@@ -109,4 +116,26 @@ fn state(observed: &Observed, group: GroupId) -> Option<&GroupState> {
 fn etcd_leader(observed: &Observed) -> Option<String> {
     let leads = |facts: &crate::observe::model::EtcdFacts| facts.member_id == facts.leader_id;
     observed.etcd.iter().find(|(_, probe)| probe.known().is_some_and(leads)).map(|(name, _)| name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::example;
+
+    #[test]
+    fn whose_group_may_lose_something_may_lead_although_it_is_stale() {
+        let mut topology = example("three-hosts");
+        let host = topology.hosts[0].name.clone();
+        let on_it = |topology: &Topology| {
+            let members = topology.groups.iter().flat_map(|group| &group.members);
+            members.filter(|member| member.host == host).count()
+        };
+        let all = bound(&host, &topology);
+        assert_eq!(all.len(), on_it(&topology));
+        assert!(all.contains(&"coordinator-1".to_owned()), "{all:?}");
+        topology.groups[0].replication = Replication::Async;
+        assert!(!bound(&host, &topology).contains(&"coordinator-1".to_owned()));
+        assert_eq!(bound(&host, &topology).len(), all.len() - 1);
+    }
 }

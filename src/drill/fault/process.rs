@@ -42,12 +42,15 @@ pub const POSTMASTER: &str = "head -n 1 /var/lib/postgresql/*/data/postmaster.pi
 /// One server process of a client or of a background job: any of them takes PostgreSQL into recovery.
 pub const BACKEND: &str = "pgrep -f '^postgres: .*(walwriter|background writer)' | head -n 1";
 
+/// What names of armed healings of [`freeze`] begin with.
+pub const FROZEN: &str = "freeze-";
+
 /// All processes of a container stand still for so long.
 pub async fn freeze(link: &Link, container: &Container, time: Duration, consent: &Consent) -> Result<(), DrillError> {
     let id = &container.id;
     inject(
         link,
-        &format!("freeze-{}", container.name),
+        &format!("{FROZEN}{}", container.name),
         &format!("docker pause {id}"),
         // Without an answer of the daemon nobody knows; a container that is gone, or goes on, needs nothing.
         &format!(

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Act::{
-    Cut, Disturb, FillDisk, Freeze, GrowAndShrink, Isolate, Kill, KillBackend, KillDockerd, KillLeaders, KillPatroni, KillPostmaster,
-    KillUp, Lag, MoveShards, PowerOff, PowerOffWithEtcdLeader, PowerOn, ShardSwitchover, Stop, Switchover, UntilServed,
-    UntilWhole, UsualDisks, Wait,
+    Cut, Disturb, FillDisk, Freeze, GrowAndShrink, Isolate, Kill, KillBackend, KillDockerd, KillLeaders, KillPatroni,
+    KillPostmaster, KillUp, Lag, MoveShards, PowerOff, PowerOffWithEtcdLeader, PowerOn, PowerOnFirst, ShardSwitchover, Stop,
+    Switchover, Thaw, UntilServed, UntilWhole, UsualDisks, Wait,
 };
 use super::Time::BeyondTtl;
 use super::{Act, Arrange, Direction, Peer, Place, Scenario, Time, Weather, Who};
@@ -167,6 +167,26 @@ pub const ALL: &[Scenario] = &[
             UntilServed,
             Wait(DARK),
             PowerOn,
+        ],
+    ),
+    scenario(
+        "sequential-loss-stale",
+        "the leader's host is lost, then the next leader's; the first one is back alone: it is stale, and may not lead",
+        &[
+            PowerOff(Place::OfLeader),
+            UntilServed,
+            // The new leader names the third coordinator its synchronous standby: commits are there, and not on the lost one.
+            Wait(secs(15)),
+            // It could lead in the place of the stale one, which would then prove nothing. Thaws by itself after all that follows.
+            Freeze(Who::SyncStandby, secs(270)),
+            PowerOff(Place::OfLeader),
+            Wait(DARK),
+            PowerOnFirst,
+            // Its host starts Docker, etcd has a majority again and lets the last lease run out: then it is on its own.
+            Wait(secs(55)),
+            PowerOn,
+            UntilServed,
+            Thaw,
         ],
     ),
     scenario(

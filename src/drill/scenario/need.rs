@@ -97,6 +97,8 @@ impl Act {
             | Self::KillDockerd(_)
             | Self::FillDisk(..)
             | Self::UsualDisks => &[Need::Lab],
+            // The other two are lost meanwhile, or stand still.
+            Self::PowerOnFirst => &[Need::SyncStandby, Need::OtherStandby, Need::Lab],
             // Somebody to hand over to.
             Self::KillUp => &[Need::Standby],
             Self::Disturb(..) => &[Need::Netem],
@@ -109,7 +111,7 @@ impl Act {
             | Self::Freeze(who, _)
             | Self::Cut(who, ..)
             | Self::Lag(who, _) => who.needs(),
-            Self::Isolate(..) | Self::Switchover | Self::UntilServed | Self::UntilWhole | Self::Wait(_) => &[],
+            Self::Isolate(..) | Self::Thaw | Self::Switchover | Self::UntilServed | Self::UntilWhole | Self::Wait(_) => &[],
         }
     }
 }
