@@ -234,15 +234,16 @@ pub struct KeyValue {
     pub table: String,
     /// The distribution column.
     pub column: String,
-    /// Its type, as `regtype` prints it: safe to stand in a query.
+    /// Its type without a modifier, as `format_type` prints it: safe to stand in a query.
     pub kind: String,
     /// The value as text.
     pub value: String,
 }
 
-/// Looks up the type of a table's distribution column.
+/// Looks up the type of a table's distribution column. A `regtype` of `char(n)` prints as `character`, which in a cast means
+/// `character(1)` and cuts the value without a word; with the modifier -1 it is `bpchar`, which has no length.
 pub async fn key_value(catalog: &Catalog, table: &str, column: &str, value: &str) -> Result<KeyValue, ShardError> {
-    let query = "select atttypid::regtype::text from pg_attribute where attrelid = $1::text::regclass and attname = $2::text";
+    let query = "select format_type(atttypid, -1) from pg_attribute where attrelid = $1::text::regclass and attname = $2::text";
     let rows = catalog.rows(query, &[&table, &column], CATALOG).await;
     let rows = rows.map_err(ShardError::while_doing(format!("asking for the type of {table}.{column}")))?;
     let kind = rows.first().map(|row| row.get(0)).unwrap_or_default();

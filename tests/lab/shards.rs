@@ -27,17 +27,28 @@ pub fn are_where_they_are_said_to_be(lab: &Lab, runtime: &Runtime, target: &Targ
     }
     for id in ["1", "4711", "10000"] {
         let found = lab.json(&["shards", "where", "ledger", id]);
-        let place = &found["places"][0];
-        let leader = place["leader"].as_str().expect("a leader");
-        let sql = format!("select count(*) from {} where id = {id}", found["relation"].as_str().expect("a relation"));
-        // As psql on that node sees it, shards included.
-        let seen = lab.ctl(&["psql", "--member", leader, "--", "-XAt", "--dbname", "app", "-c", &sql]).ok();
-        assert_eq!(seen.stdout.trim(), "1", "{found:#}");
+        assert_eq!(rows_of(lab, &found, &format!("id = {id}")), "1", "{found:#}");
     }
+    // `character` alone is `character(1)`: by its first letter each of these would be looked for in another shard.
+    runtime.block_on(target.batch("create table coded (code char(8) primary key)"));
+    runtime.block_on(target.batch("select create_distributed_table('coded', 'code')"));
+    runtime.block_on(target.batch("insert into coded values ('alpha'), ('beta'), ('gamma')"));
+    for code in ["alpha", "beta", "gamma"] {
+        let found = lab.json(&["shards", "where", "coded", code]);
+        assert_eq!(rows_of(lab, &found, &format!("code = '{code}'")), "1", "{found:#}");
+    }
+    runtime.block_on(target.batch("drop table coded"));
     let elsewhere = lab.ctl(&["shards", "where", "ledger", "word"]).exits(2);
     assert!(elsewhere.stderr.contains("\"word\" is no value of ledger.id, whose type is bigint"), "{}", elsewhere.stderr);
     let unknown = lab.ctl(&["shards", "where", "nowhere", "1"]).exits(2);
     assert!(unknown.stderr.contains("Citus knows ledger, written"), "{}", unknown.stderr);
+}
+
+/// How many such rows the shard has that `where` found, as psql on its node sees it.
+fn rows_of(lab: &Lab, found: &Value, such: &str) -> String {
+    let leader = found["places"][0]["leader"].as_str().expect("a leader");
+    let count = format!("select count(*) from {} where {such}", found["relation"].as_str().expect("a relation"));
+    lab.ctl(&["psql", "--member", leader, "--", "-XAt", "--dbname", "app", "-c", &count]).ok().stdout.trim().to_owned()
 }
 
 /// A group is emptied while a client writes; the operator is killed half way, and the moves go on. Then it is filled again.
@@ -94,10 +105,7 @@ pub fn one_by_one(lab: &Lab, runtime: &Runtime, target: &Target) {
     );
     lab.ctl(&["shards", "isolate", "ledger", "4711", "--yes"]).ok();
     let alone = lab.json(&["shards", "where", "ledger", "4711"]);
-    let count = format!("select count(*) from {}", alone["relation"].as_str().expect("a relation"));
-    let leader = alone["places"][0]["leader"].as_str().expect("a leader");
-    let seen = lab.ctl(&["psql", "--member", leader, "--", "-XAt", "--dbname", "app", "-c", &count]).ok();
-    assert_eq!(seen.stdout.trim(), "1", "{alone:#}");
+    assert_eq!(rows_of(lab, &alone, "true"), "1", "{alone:#}");
     assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);
     lab.ctl(&["shards", "move", "1", "--to", "1", "--yes"]).exits(2);
     lab.ctl(&["health"]).ok();
