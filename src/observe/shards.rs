@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use crate::remote::container::Container;
 use crate::remote::fleet::{Fleet, FleetError};
-use crate::remote::sql::{self, SqlError, Words};
+use crate::remote::sql::{self, SqlError, Words, says};
 use crate::shards::{
     Job, JobWords, Move, MoveFacts, Node, Placement, PlannedShard, RunningMove, ShardMap, Strategy, Table, TableKind,
 };
@@ -49,6 +50,9 @@ pub struct PlanOptions {
     /// As if these nodes should have no shards, by their ids.
     pub without: Vec<i32>,
 }
+
+/// What PostgreSQL says of names that cannot be one of a relation here.
+const NO_NAME: [SqlState; 3] = [SqlState::INVALID_NAME, SqlState::SYNTAX_ERROR, SqlState::FEATURE_NOT_SUPPORTED];
 
 const NODES: &str = "select groupid::int4, nodeid::int4, nodename, isactive, metadatasynced, shouldhaveshards
     from pg_dist_node where noderole = 'primary'";
@@ -178,6 +182,16 @@ impl Catalog {
                 })
                 .collect(),
         })
+    }
+
+    /// The name by which [`Catalog::map`] has what somebody calls so, with or without its schema; `None` where nothing has that name.
+    pub async fn name_of(&self, table: &str) -> Result<Option<String>, SqlError> {
+        match self.rows("select to_regclass($1::text)::text", &[&table], SLOW).await {
+            Ok(rows) => Ok(rows.first().and_then(|row| row.get(0))),
+            // Names that cannot be one are errors still: with a database before the schema, and before PostgreSQL 16 all of them.
+            Err(error) if NO_NAME.iter().any(|state| says(&error, state)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What is looked at before shards move.

@@ -40,8 +40,12 @@ pub fn are_where_they_are_said_to_be(lab: &Lab, runtime: &Runtime, target: &Targ
     runtime.block_on(target.batch("drop table coded"));
     let elsewhere = lab.ctl(&["shards", "where", "ledger", "word"]).exits(2);
     assert!(elsewhere.stderr.contains("\"word\" is no value of ledger.id, whose type is bigint"), "{}", elsewhere.stderr);
-    let unknown = lab.ctl(&["shards", "where", "nowhere", "1"]).exits(2);
-    assert!(unknown.stderr.contains("Citus knows ledger, written"), "{}", unknown.stderr);
+    let with_schema = lab.json(&["shards", "where", "public.ledger", "4711"]);
+    assert_eq!(with_schema, lab.json(&["shards", "where", "ledger", "4711"]), "{with_schema:#}");
+    for nothing in ["nowhere", "nowhere.ledger", "elsewhere.public.ledger", "no table"] {
+        let unknown = lab.ctl(&["shards", "where", nothing, "1"]).exits(2);
+        assert!(unknown.stderr.contains("Citus knows ledger, written"), "{nothing}: {}", unknown.stderr);
+    }
 }
 
 /// How many such rows the shard has that `where` found, as psql on its node sees it.
@@ -103,7 +107,7 @@ pub fn one_by_one(lab: &Lab, runtime: &Runtime, target: &Target) {
         runtime.block_on(target.number("select count(*) from pg_dist_shard where logicalrelid = 'ledger'::regclass")),
         33
     );
-    lab.ctl(&["shards", "isolate", "ledger", "4711", "--yes"]).ok();
+    lab.ctl(&["shards", "isolate", "public.ledger", "4711", "--yes"]).ok();
     let alone = lab.json(&["shards", "where", "ledger", "4711"]);
     assert_eq!(rows_of(lab, &alone, "true"), "1", "{alone:#}");
     assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);

@@ -3,6 +3,7 @@
 use super::Shards;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
+use crate::observe::shards::Catalog;
 use crate::output::shards::{By, ListReport, WhereReport};
 use crate::shards::{ShardMap, Table, TableKind};
 use crate::steps::rebalance::{ShardError, key_value, shard_of};
@@ -38,23 +39,23 @@ pub async fn list(context: &Context, args: &ListArgs) -> Result<Exit, CommandErr
 /// Runs `shards where`.
 pub async fn locate(context: &Context, args: &WhereArgs) -> Result<Exit, CommandError> {
     let Shards { session, catalog, map } = Shards::open(context).await?;
-    let table = known_table(&map, &args.table)?;
+    let (name, table) = known_table(&catalog, &map, &args.table).await?;
     let shard = match table.kind {
-        TableKind::Distributed => {
-            shard_of(&catalog, &key_value(&catalog, &args.table, &table.column, &args.value).await?).await?
-        }
+        TableKind::Distributed => shard_of(&catalog, &key_value(&catalog, name, &table.column, &args.value).await?).await?,
         // Whatever the value is, all rows are in the one shard.
-        _ => map.placements.iter().find(|p| p.table == args.table).map_or(0, |p| p.shard),
+        _ => map.placements.iter().find(|p| p.table == name).map_or(0, |p| p.shard),
     };
-    let report = WhereReport::new(&session.topology, &map, &args.table, &args.value, shard);
-    let report = report.ok_or_else(|| unknown_table(&map, &args.table))?;
+    let report = WhereReport::new(&session.topology, &map, name, &args.value, shard);
+    let report = report.ok_or_else(|| unknown_table(&map, name))?;
     context.ui.result(&report)?;
     Ok(Exit::Ok)
 }
 
-/// A table that Citus knows.
-pub fn known_table<'a>(map: &'a ShardMap, table: &str) -> Result<&'a Table, ShardError> {
-    map.tables.get(table).ok_or_else(|| unknown_table(map, table))
+/// A table that Citus knows, and its name there: people write a schema that PostgreSQL leaves out, and the other way round.
+pub async fn known_table<'a>(catalog: &Catalog, map: &'a ShardMap, table: &str) -> Result<(&'a str, &'a Table), ShardError> {
+    let name = catalog.name_of(table).await.map_err(ShardError::while_doing(format!("looking for {table}")))?;
+    let found = name.and_then(|name| map.tables.get_key_value(&name));
+    found.map(|(name, table)| (name.as_str(), table)).ok_or_else(|| unknown_table(map, table))
 }
 
 fn unknown_table(map: &ShardMap, table: &str) -> ShardError {

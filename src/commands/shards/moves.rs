@@ -109,25 +109,25 @@ async fn watch(context: &Context, shards: &Shards, one: &Move, step: &Step) -> I
 /// Runs `shards isolate`.
 pub async fn isolate(context: &Context, args: &IsolateArgs) -> Result<Exit, CommandError> {
     let shards = Shards::open(context).await?;
-    let table = known_table(&shards.map, &args.table)?;
+    let (name, table) = known_table(&shards.catalog, &shards.map, &args.table).await?;
     if table.kind != TableKind::Distributed {
-        let error = CommandError::new(Exit::Usage, format!("{} has no distribution column", args.table));
+        let error = CommandError::new(Exit::Usage, format!("{name} has no distribution column"));
         return Err(error.hint("`pgclusterctl shards list --by table` shows which have"));
     }
     let column = &table.column;
-    let key = key_value(&shards.catalog, &args.table, column, &args.value).await?;
+    let key = key_value(&shards.catalog, name, column, &args.value).await?;
     let shard = shard_of(&shards.catalog, &key).await?;
     let (placement, _) = find(&shards, shard)?;
     // Rebuilt where it lies: a move to its own group.
     let plan = ready::checked(context, &shards, together(&shards, placement, placement.group), args.transfer).await?;
     ready::tell(context, &plan.repairs);
     let question = format!(
-        "give {}.{column} = {} a shard of its own, out of shard {shard} on {}, in all tables that lie together?",
-        args.table, args.value, placement.group
+        "give {name}.{column} = {} a shard of its own, out of shard {shard} on {}, in all tables that lie together?",
+        args.value, placement.group
     );
     let consent = context.ui.confirm(&question)?;
     ready::mend(context, &shards, &plan.repairs, &consent).await?;
-    let step = Step::start(&context.ui, format!("isolating {} of {}", args.value, args.table));
+    let step = Step::start(&context.ui, format!("isolating {} of {name}", args.value));
     let new = rebalance::isolate(&shards.catalog, &key, args.transfer, &consent).await?;
     step.done(&format!("shard {new}"));
     Ok(Exit::Ok)
