@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use super::shards::{Catalog, failed, group, number, told};
 use crate::remote::sql::{SqlError, Words};
 use crate::topology::GroupId;
-use crate::traffic::{Gpid, Origins, Prepared, Session, Wait, fate};
+use crate::traffic::{Fate, Gpid, Origins, Prepared, Session, Wait, fate, standing};
 
 /// Every node is asked, and each answers at once.
 const ASK: Duration = Duration::from_secs(15);
@@ -82,8 +82,17 @@ impl Catalog {
         Ok(rows.iter().map(|row| Wait { waiting: gpid(row, 0), blocking: gpid(row, 1) }).collect())
     }
 
-    /// Prepared transactions of all nodes, each with what becomes of it.
+    /// Prepared transactions of all nodes, each with what becomes of it. What seems to be left over is looked at twice.
     pub async fn transactions(&self) -> Result<Transactions, SqlError> {
+        let first = self.transactions_once().await?;
+        if !first.prepared.iter().any(|one| matches!(one.fate, Fate::Commit | Fate::Rollback)) {
+            return Ok(first);
+        }
+        let Transactions { prepared, silent } = self.transactions_once().await?;
+        Ok(Transactions { prepared: standing(&first.prepared, prepared), silent })
+    }
+
+    async fn transactions_once(&self) -> Result<Transactions, SqlError> {
         // A transaction may begin or end between two questions: it is in flight if it was so before or after.
         let before = self.active().await?;
         let rows = self.rows(PREPARED, &[], ASK).await?;

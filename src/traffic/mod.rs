@@ -6,7 +6,7 @@ mod session;
 mod tenants;
 mod waits;
 
-pub use prepared::{Fate, Gid, Origins, Prepared, fate};
+pub use prepared::{Fate, Gid, Origins, Prepared, fate, standing};
 pub use session::{Gpid, Session};
 pub use tenants::{Tenant, Usage, busiest};
 pub use waits::{Cycle, Wait, cycles};

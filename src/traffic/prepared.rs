@@ -97,6 +97,18 @@ pub fn fate(gid: &str, origins: &Origins) -> Fate {
     }
 }
 
+/// What two looks say together, one after the other. Nodes are asked one question after another, and between them a transaction may
+/// begin, be prepared and end: what only the second look saw is still worked on, as far as anybody knows. What both saw began before the
+/// second, which asks first who is at work: nobody is at work on what it takes for left over.
+pub fn standing(first: &[Prepared], second: Vec<Prepared>) -> Vec<Prepared> {
+    let seen: BTreeSet<&str> = first.iter().map(|one| one.gid.as_str()).collect();
+    let confirmed = |one: Prepared| match one.fate {
+        Fate::Commit | Fate::Rollback if !seen.contains(one.gid.as_str()) => Prepared { fate: Fate::InFlight, ..one },
+        _ => one,
+    };
+    second.into_iter().map(confirmed).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +133,36 @@ mod tests {
         origins.active.insert((GroupId::COORDINATOR, 42));
         assert_eq!(fate(gid, &origins), Fate::InFlight, "it may be about to be committed");
         assert_eq!(fate("mine", &origins), Fate::Foreign);
+    }
+
+    #[test]
+    fn only_what_is_seen_twice_is_left_over() {
+        let one = |gid: &str, fate| Prepared {
+            group: "shard-1".into(),
+            node: "worker-1-1".into(),
+            gid: gid.into(),
+            owner: "app".into(),
+            age_ms: 1,
+            fate,
+        };
+        let first = [one("gone", Fate::Rollback), one("left", Fate::Rollback), one("lost", Fate::InFlight)];
+        let second = vec![
+            one("left", Fate::Rollback),
+            one("lost", Fate::Commit),
+            one("new", Fate::Rollback),
+            one("newer", Fate::Commit),
+            one("silent", Fate::Unknown),
+            one("mine", Fate::Foreign),
+        ];
+        let fates: Vec<_> = standing(&first, second).into_iter().map(|one| (one.gid, one.fate)).collect();
+        let expected = [
+            ("left", Fate::Rollback),
+            ("lost", Fate::Commit),
+            ("new", Fate::InFlight),
+            ("newer", Fate::InFlight),
+            ("silent", Fate::Unknown),
+            ("mine", Fate::Foreign),
+        ];
+        assert_eq!(fates, expected.map(|(gid, fate)| (gid.to_owned(), fate)));
     }
 }
