@@ -53,7 +53,7 @@ pub struct TenantsArgs {
 /// What `tx` can do.
 #[derive(Debug, clap::Subcommand)]
 pub enum TxCommand {
-    /// Show prepared transactions of all nodes, in flight and left over; exits 5 when something is left.
+    /// Show prepared transactions of the application's database on all nodes, in flight and left over; exits 5 when something is left.
     List,
     /// Have Citus end what is left over, by its own records.
     Recover,
