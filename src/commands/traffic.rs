@@ -93,6 +93,10 @@ async fn cancel(context: &Context, catalog: &Catalog, gpid: Gpid, terminate: boo
         hint: "`pgclusterctl locks` and `pgclusterctl activity` show those that are there".into(),
     };
     let session = sessions.iter().find(|session| session.gpid == gpid).ok_or_else(gone)?;
+    if !terminate && !session.runs_statement() {
+        let error = CommandError::new(Exit::Refused, format!("session {gpid} runs no statement: it is {}", session.state));
+        return Err(error.hint(format!("end the session: `pgclusterctl locks cancel {gpid} --terminate`")));
+    }
     let what = if terminate { "session" } else { "statement" };
     let question = format!("end the {what} of {} on {} ({}): {}", session.user, session.node, session.state, session.query);
     context.ui.confirm(&question)?;

@@ -37,3 +37,37 @@ pub struct Session {
     /// Its latest statement.
     pub query: String,
 }
+
+impl Session {
+    /// Whether there is a statement that could be ended: a cancel does nothing to a session that waits for its client, though
+    /// PostgreSQL says that it was sent.
+    pub fn runs_statement(&self) -> bool {
+        !self.state.starts_with("idle")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_its_client_runs_no_statement() {
+        let session = |state: &str| Session {
+            gpid: Gpid(1),
+            node: "coordinator-1".into(),
+            user: "app".into(),
+            application: String::new(),
+            state: state.into(),
+            wait: String::new(),
+            transaction_ms: None,
+            statement_ms: None,
+            query: String::new(),
+        };
+        for state in ["idle", "idle in transaction", "idle in transaction (aborted)"] {
+            assert!(!session(state).runs_statement(), "{state}");
+        }
+        for state in ["active", "fastpath function call", "disabled", ""] {
+            assert!(session(state).runs_statement(), "{state}");
+        }
+    }
+}

@@ -14,11 +14,25 @@ use super::{RECOVERY, leader_of};
 pub fn deadlock(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(lab.ctl(&["locks"]).ok().stdout, "Nobody waits for a lock.\n");
     lab.ctl(&["locks", "cancel", "1", "--yes"]).exits(2);
+    end_an_idle_one(lab, runtime, target);
     without(lab, "citus.distributed_deadlock_detection_factor", || end_one_of_two(lab, runtime, target));
     eventually("nobody waits", RECOVERY, || match lab.ctl(&["locks"]) {
         run if run.status == 0 => Ok(()),
         run => Err(run.stdout),
     });
+}
+
+/// A transaction whose client does nothing has no statement that could be ended.
+fn end_an_idle_one(lab: &Lab, runtime: &Runtime, target: &Target) {
+    let idle = open(runtime, target, 1);
+    let activity = lab.json(&["activity"]);
+    let sessions = activity["sessions"].as_array().expect("sessions");
+    let found = sessions.iter().find(|one| one["query"] == update(1) && one["state"] == "idle in transaction");
+    let gpid = found.unwrap_or_else(|| panic!("{activity:#}"))["gpid"].to_string();
+    let refused = lab.ctl(&["locks", "cancel", &gpid, "--yes"]).exits(6);
+    assert!(refused.stderr.contains(&format!("locks cancel {gpid} --terminate")), "{}", refused.stderr);
+    lab.ctl(&["locks", "cancel", &gpid, "--terminate", "--yes"]).ok();
+    assert!(!runtime.block_on(add(&idle, 1)), "its session is ended");
 }
 
 fn end_one_of_two(lab: &Lab, runtime: &Runtime, target: &Target) {
