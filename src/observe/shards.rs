@@ -86,11 +86,13 @@ const REPLICATED: &str = "select p.logicalrelid::regclass::text, c.relowner, c.r
 const UNFINISHED_JOB: &str = "select max(job_id)::int8 from pg_dist_background_job
     where state not in ('finished', 'cancelled', 'failed')";
 
-const LAST_JOB: &str = "select j.job_id::int8, s.state::text, s.description, coalesce(s.details, '{}')::text,
+/// The job of that number, or the newest rebalance.
+const JOB: &str = "select j.job_id::int8, s.state::text, s.description, coalesce(s.details, '{}')::text,
     (select coalesce(json_agg(json_build_array(t.status, t.command) order by t.task_id), '[]')::text
         from pg_dist_background_task t where t.job_id = j.job_id),
     (extract(epoch from coalesce(s.finished_at, now()) - s.started_at) * 1000)::int8
-    from (select max(job_id) as job_id from pg_dist_background_job where job_type = 'rebalance') j,
+    from (select max(job_id) as job_id from pg_dist_background_job
+        where case when $1::int8 is null then job_type = 'rebalance' else job_id = $1 end) j,
     lateral citus_job_status(j.job_id, raw => true) s where j.job_id is not null";
 
 /// A move that a session of somebody makes, with all that move along.
@@ -241,7 +243,16 @@ impl Catalog {
 
     /// The newest rebalance; `None` when there never was one.
     pub async fn last_job(&self, map: &ShardMap) -> Result<Option<Job>, SqlError> {
-        let rows = self.rows(LAST_JOB, &[], SLOW).await?;
+        self.job_or_last(None, map).await
+    }
+
+    /// The job of that number; `None` when Citus has none, as after the loss of a leader that alone had known it.
+    pub async fn job(&self, id: i64, map: &ShardMap) -> Result<Option<Job>, SqlError> {
+        self.job_or_last(Some(id), map).await
+    }
+
+    async fn job_or_last(&self, id: Option<i64>, map: &ShardMap) -> Result<Option<Job>, SqlError> {
+        let rows = self.rows(JOB, &[&id], SLOW).await?;
         Ok(rows.first().and_then(|row| {
             let (Words(description), Words(details), Words(tasks)) = (row.get(2), row.get(3), row.get(4));
             let words = JobWords {

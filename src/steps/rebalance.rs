@@ -45,6 +45,12 @@ pub enum ShardError {
         /// What is.
         hint: String,
     },
+    /// A job that was started, and that Citus does not know any more.
+    #[error("Citus does not know job {job} any more: how far it came is not known")]
+    Lost {
+        /// Its number.
+        job: i64,
+    },
     /// The value has not the type of the column.
     #[error("{value:?} is no value of {table}.{column}, whose type is {kind}")]
     Value {
@@ -76,6 +82,7 @@ impl Failure for ShardError {
             Self::Open(_) => Exit::Unreachable,
             Self::Sql { source: SqlError::Postgres { .. }, .. } | Self::Obstacles(_) => Exit::Refused,
             Self::Sql { .. } => Exit::Unreachable,
+            Self::Lost { .. } => Exit::Partial,
             Self::Unknown { .. } | Self::Value { .. } => Exit::Usage,
         }
     }
@@ -85,6 +92,11 @@ impl Failure for ShardError {
             Self::Unknown { hint, .. } => vec![hint.clone()],
             Self::Sql { source, .. } => crate::shards::way_out(&source.to_string()).map(str::to_owned).into_iter().collect(),
             Self::Open(_) => vec!["`pgclusterctl status` shows who leads the coordinators".into()],
+            Self::Lost { .. } => vec![
+                "a coordinators' leader that was lost may have known it alone; `pgclusterctl shards list` shows where shards are, and \
+                 the same command again moves what is left"
+                    .into(),
+            ],
             Self::Value { .. } | Self::Obstacles(_) => Vec::new(),
         }
     }

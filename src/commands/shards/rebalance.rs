@@ -327,7 +327,8 @@ async fn follow(context: &Context, shards: &Shards, id: i64) -> Result<Exit, Com
     Ok(exit)
 }
 
-/// Follows a job to its end; `None` when that was interrupted. It goes on without this program, and over a change of the coordinators' leader.
+/// Follows a job to its end; `None` when that was interrupted. It goes on without this program, and over a change of the coordinators'
+/// leader; an error where the one that leads then does not know it. Another job says nothing about this one.
 async fn followed(context: &Context, shards: &Shards, id: i64) -> Result<Option<Job>, CommandError> {
     let _guard = context.interrupt.guard();
     let mut following = Following::start(&context.ui, format!("rebalance, job {id}"));
@@ -337,7 +338,7 @@ async fn followed(context: &Context, shards: &Shards, id: i64) -> Result<Option<
         if context.interrupt.is_asked() {
             return Ok(None);
         }
-        match newer.as_ref().unwrap_or(&shards.catalog).last_job(&shards.map).await {
+        match newer.as_ref().unwrap_or(&shards.catalog).job(id, &shards.map).await {
             Ok(Some(job)) => {
                 seen = Instant::now();
                 following.show(&job);
@@ -346,7 +347,9 @@ async fn followed(context: &Context, shards: &Shards, id: i64) -> Result<Option<
                     return Ok(Some(job));
                 }
             }
-            Ok(None) => {}
+            Ok(None) if seen.elapsed() > LEADERLESS => return Err(ShardError::Lost { job: id }.into()),
+            // Asked may have been a leader that is none any more.
+            Ok(None) => newer = catalog(&shards.session).await.ok(),
             Err(source) if seen.elapsed() > LEADERLESS => {
                 return Err(ShardError::while_doing("following the rebalance")(source).into());
             }
