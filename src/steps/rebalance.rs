@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use tokio_postgres::Row;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use crate::consent::Consent;
 use crate::error::{Exit, Failure};
 use crate::observe::shards::{Catalog, OpenError, PlanOptions};
-use crate::remote::sql::{SqlError, says};
+use crate::remote::sql::SqlError;
 use crate::shards::{Node, Obstacle, TransferMode};
 
 /// For what only changes catalogs.
@@ -176,15 +175,11 @@ async fn run(catalog: &Catalog, statement: &str) -> Result<(), SqlError> {
     catalog.rows(statement, &[], CATALOG).await.map(drop)
 }
 
-/// Stops the rebalance that runs; false when none does. The move that happens now is undone by Citus.
-pub async fn cancel(catalog: &Catalog, _consent: &Consent) -> Result<bool, ShardError> {
-    match catalog.rows("select citus_rebalance_stop()", &[], CATALOG).await {
-        Ok(_) => Ok(true),
-        Err(error) if says(&error, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) || error.to_string().contains("no ongoing") => {
-            Ok(false)
-        }
-        Err(error) => Err(ShardError::while_doing("stopping the rebalance")(error)),
-    }
+/// Asks Citus to stop a job, which does not wait until it has. The moves that happen now are undone by Citus; a job that is over stays
+/// as it is.
+pub async fn cancel(catalog: &Catalog, job: i64, _consent: &Consent) -> Result<(), ShardError> {
+    let done = catalog.rows("select citus_job_cancel($1)", &[&job], CATALOG).await;
+    done.map(drop).map_err(ShardError::while_doing(format!("stopping job {job}")))
 }
 
 /// Whether a group shall have shards. What it has stays until a rebalance.

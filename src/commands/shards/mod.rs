@@ -1,5 +1,6 @@
 //! `shards`: where the rows are, and moving them.
 
+mod cancel;
 pub mod fill;
 mod list;
 mod moves;
@@ -44,7 +45,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         Command::Where(args) => list::locate(context, args).await,
         Command::Rebalance(args) => rebalance::run(context, args).await,
         Command::Status(args) => rebalance::status(context, args).await,
-        Command::Cancel => rebalance::cancel(context).await,
+        Command::Cancel => cancel::run(context).await,
         Command::Drain(args) => rebalance::drain(context, args).await,
         Command::Move(args) => moves::relocate(context, args).await,
         Command::Isolate(args) => moves::isolate(context, args).await,

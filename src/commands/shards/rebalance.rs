@@ -1,4 +1,4 @@
-//! `shards rebalance`, `drain`, `status` and `cancel`: Citus' background job, started, followed and stopped.
+//! `shards rebalance`, `drain` and `status`: Citus' background job, started and followed.
 
 use std::time::{Duration, Instant};
 
@@ -158,21 +158,6 @@ pub async fn status(context: &Context, args: &StatusArgs) -> Result<Exit, Comman
             Ok(exit)
         }
     }
-}
-
-/// Runs `shards cancel`.
-pub async fn cancel(context: &Context) -> Result<Exit, CommandError> {
-    let shards = Shards::open(context).await?;
-    let running = last_job(&shards).await?.filter(|job| !job.state.is_over());
-    let Some(job) = running else {
-        return Err(CommandError::new(Exit::Refused, "no rebalance is running"));
-    };
-    let question =
-        format!("stop job {}, of which {} of {} moves are done? What is moved stays moved.", job.id, job.done, job.moves);
-    let consent = context.ui.confirm(&question)?;
-    rebalance::cancel(&shards.catalog, &consent).await?;
-    context.ui.note(format!("job {} is stopped; `pgclusterctl shards rebalance` goes on where it was", job.id));
-    Ok(Exit::Ok)
 }
 
 /// The plan, checked for what is in its way.
@@ -367,7 +352,7 @@ fn exit_of(state: JobState) -> Exit {
     }
 }
 
-async fn last_job(shards: &Shards) -> Result<Option<Job>, ShardError> {
+pub(super) async fn last_job(shards: &Shards) -> Result<Option<Job>, ShardError> {
     shards.catalog.last_job(&shards.map).await.map_err(ShardError::while_doing("asking Citus for its rebalance"))
 }
 
