@@ -6,7 +6,6 @@ use super::rounds;
 use super::session::Session;
 use crate::consent::Consent;
 use crate::context::Context;
-use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
 use crate::health::repair::{Repairs, repairs};
 use crate::health::{Look, diagnose};
@@ -67,42 +66,31 @@ async fn repair(context: &Context) -> Result<Exit, CommandError> {
     }
     let consent = context.ui.confirm("Do this on the coordinators' leader?")?;
 
-    mend(context, &session, "health --repair", &wanted, &consent).await?;
+    session.locked(context, "health --repair", mend(context, &session, &wanted, &consent)).await?;
     report(context, false).await
 }
 
-/// Does what is to be done and still is, under the cluster's lock, and waits until it took effect.
+/// Does what is to be done and still is, and waits until it took effect. The caller holds the cluster's lock.
 pub(super) async fn mend(
     context: &Context,
     session: &Session,
-    verb: &str,
     wanted: &Repairs,
     consent: &Consent,
 ) -> Result<(), CommandError> {
-    let _guard = context.interrupt.guard();
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &session.topology.name, verb, |text| context.ui.note(text)).await?;
-    let done = async {
-        // Somebody thought about the question, and a leader may have changed meanwhile.
-        let wanted = wanted.clone().lasting(look(session).await?);
-        let leader = session.leader(GroupId::COORDINATOR).await?;
-        let catalog = Catalog::open(&session.topology, &session.fleet, &leader).await.map_err(metadata::RepairError::from)?;
-        for step in &wanted.steps {
-            if context.interrupt.is_asked() {
-                return Err(CommandError::new(Exit::Interrupted, "interrupted; what was not begun is not done"));
-            }
-            let shown = Step::start(&context.ui, step.to_string());
-            metadata::repair(&catalog, step, consent).await?;
-            shown.done("");
+    // Somebody thought about the question, and a leader may have changed meanwhile.
+    let wanted = wanted.clone().lasting(look(session).await?);
+    let leader = session.leader(GroupId::COORDINATOR).await?;
+    let catalog = Catalog::open(&session.topology, &session.fleet, &leader).await.map_err(metadata::RepairError::from)?;
+    for step in &wanted.steps {
+        if context.interrupt.is_asked() {
+            return Err(CommandError::new(Exit::Interrupted, "interrupted; what was not begun is not done"));
         }
-        Ok(())
-    };
-    let done = done.await;
-    if done.is_ok() {
-        settle(session).await;
+        let shown = Step::start(&context.ui, step.to_string());
+        metadata::repair(&catalog, step, consent).await?;
+        shown.done("");
     }
-    lock.release().await;
-    done
+    settle(session).await;
+    Ok(())
 }
 
 /// What is to be done now and some seconds later.

@@ -1,6 +1,7 @@
 //! What most commands begin with: the topology, its artifacts, connections to the hosts.
 
 use crate::context::{Context, Interrupt};
+use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
 use crate::failover;
 use crate::observe::{Observed, Scope, observe};
@@ -60,6 +61,37 @@ impl Session {
     /// Looks at the cluster.
     pub async fn observe(&self, scope: Scope) -> Observed {
         observe(&self.topology, &self.fleet, scope).await
+    }
+
+    /// Does something under the cluster's lock, and gives it back whatever comes of it; nothing of it is done where somebody else has the
+    /// lock. Ctrl-C waits until the work ends by itself.
+    pub async fn locked<T>(
+        &self,
+        context: &Context,
+        command: &str,
+        work: impl Future<Output = Result<T, CommandError>>,
+    ) -> Result<T, CommandError> {
+        let _guard = context.interrupt.guard();
+        let manager = self.fleet.manager().await?;
+        let lock = Lock::take(&manager.docker, &self.topology.name, command, |text| context.ui.note(text)).await?;
+        let done = work.await;
+        lock.release().await;
+        done
+    }
+
+    /// Waits for work that takes as long as it takes; Ctrl-C gives it up. PostgreSQL looks for its client every two seconds, and Citus
+    /// takes back what it has not finished then.
+    pub async fn unless_interrupted<T, E: Into<CommandError>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, CommandError> {
+        tokio::select! {
+            done = work => done.map_err(Into::into),
+            () = self.interrupt.asked() => {
+                let error = CommandError::new(Exit::Interrupted, "interrupted: Citus takes back what it has not finished");
+                Err(error.hint("the same command begins again"))
+            }
+        }
     }
 
     /// The name of a group's leader.

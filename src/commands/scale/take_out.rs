@@ -122,11 +122,14 @@ async fn group_out(context: &Context, args: &Args, group: GroupId) -> Result<Exi
     let consent = context.ui.confirm(&format!("Take {group} out of {}?", plan.cluster))?;
 
     let _guard = context.interrupt.guard();
-    ready::mend(context, &shards, &repairs, &consent).await?;
     let manager = shards.session.fleet.manager().await?;
     let lock = Lock::take(&manager.docker, &shards.session.topology.name, "scale in", |told| context.ui.note(told)).await?;
     let work = Work { context, args, group, shards: &shards, old: &old, new: new.as_deref(), lock: &lock, consent: &consent };
-    let outcome = work.carry_out(&plan.steps).await;
+    let outcome = async {
+        ready::mend(context, &shards, &repairs, &consent).await?;
+        work.carry_out(&plan.steps).await
+    };
+    let outcome = outcome.await;
     lock.release().await;
     outcome?;
     context.ui.result(&RemovalReport::new(plan, remains.shards, started.elapsed()))?;

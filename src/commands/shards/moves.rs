@@ -71,16 +71,20 @@ pub async fn relocate(context: &Context, args: &MoveArgs) -> Result<Exit, Comman
     let plan = ready::checked(context, &shards, one.clone(), args.transfer).await?;
     context.ui.aside(&plan);
     let consent = context.ui.confirm("Move it?")?;
-    ready::mend(context, &shards, &plan.repairs, &consent).await?;
-    let step = Step::start(&context.ui, format!("shard {} from {} to {group}", args.shard, placement.group));
-    let started = Instant::now();
-    tokio::select! {
-        moved = rebalance::move_shard(&shards.catalog, args.shard, from, to, args.transfer, &consent) => moved?,
-        never = watch(context, &shards, &one, &step) => match never {},
-    }
-    let rate = |bytes| output::rate(bytes, started.elapsed()).map(|rate| format!(", {}, {rate}", table::bytes(bytes)));
-    step.done(&format!("moved{}", one.bytes.and_then(rate).unwrap_or_default()));
-    Ok(Exit::Ok)
+    let work = async {
+        ready::mend(context, &shards, &plan.repairs, &consent).await?;
+        let step = Step::start(&context.ui, format!("shard {} from {} to {group}", args.shard, placement.group));
+        let started = Instant::now();
+        let moved = rebalance::move_shard(&shards.catalog, args.shard, from, to, args.transfer, &consent);
+        tokio::select! {
+            moved = shards.session.unless_interrupted(moved) => moved?,
+            never = watch(context, &shards, &one, &step) => match never {},
+        }
+        let rate = |bytes| output::rate(bytes, started.elapsed()).map(|rate| format!(", {}, {rate}", table::bytes(bytes)));
+        step.done(&format!("moved{}", one.bytes.and_then(rate).unwrap_or_default()));
+        Ok(Exit::Ok)
+    };
+    shards.session.locked(context, "shards move", work).await
 }
 
 /// Shows how far a move is until it is dropped, over a connection of its own: the other one waits for the move.
@@ -126,11 +130,15 @@ pub async fn isolate(context: &Context, args: &IsolateArgs) -> Result<Exit, Comm
         args.value, placement.group
     );
     let consent = context.ui.confirm(&question)?;
-    ready::mend(context, &shards, &plan.repairs, &consent).await?;
-    let step = Step::start(&context.ui, format!("isolating {} of {name}", args.value));
-    let new = rebalance::isolate(&shards.catalog, &key, args.transfer, &consent).await?;
-    step.done(&format!("shard {new}"));
-    Ok(Exit::Ok)
+    let work = async {
+        ready::mend(context, &shards, &plan.repairs, &consent).await?;
+        let step = Step::start(&context.ui, format!("isolating {} of {name}", args.value));
+        let isolated = rebalance::isolate(&shards.catalog, &key, args.transfer, &consent);
+        let new = shards.session.unless_interrupted(isolated).await?;
+        step.done(&format!("shard {new}"));
+        Ok(Exit::Ok)
+    };
+    shards.session.locked(context, "shards isolate", work).await
 }
 
 /// Runs `shards split`.
@@ -147,11 +155,15 @@ pub async fn split(context: &Context, args: &SplitArgs) -> Result<Exit, CommandE
         "split shard {} of {} on {} into {} parts, with all that lie together with it?",
         args.shard, placement.table, placement.group, args.into
     ))?;
-    ready::mend(context, &shards, &plan.repairs, &consent).await?;
-    let step = Step::start(&context.ui, format!("splitting shard {}", args.shard));
-    rebalance::split(&shards.catalog, args.shard, &points, on, args.transfer, &consent).await?;
-    step.done(&format!("{} shards", args.into));
-    Ok(Exit::Ok)
+    let work = async {
+        ready::mend(context, &shards, &plan.repairs, &consent).await?;
+        let step = Step::start(&context.ui, format!("splitting shard {}", args.shard));
+        let parts = rebalance::split(&shards.catalog, args.shard, &points, on, args.transfer, &consent);
+        shards.session.unless_interrupted(parts).await?;
+        step.done(&format!("{} shards", args.into));
+        Ok(Exit::Ok)
+    };
+    shards.session.locked(context, "shards split", work).await
 }
 
 /// A shard that can be moved, and the node it is on.

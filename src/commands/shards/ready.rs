@@ -60,13 +60,13 @@ pub fn tell(context: &Context, repairs: &[Repair]) {
     }
 }
 
-/// Puts right what the plan says, as `health --repair` does.
+/// Puts right what the plan says, as `health --repair` does. The caller holds the cluster's lock.
 pub async fn mend(context: &Context, shards: &Shards, repairs: &[Repair], consent: &Consent) -> Result<(), CommandError> {
     if repairs.is_empty() {
         return Ok(());
     }
     let wanted = Repairs { steps: repairs.to_vec(), advice: Vec::new() };
-    health::mend(context, &shards.session, "shards", &wanted, consent).await
+    health::mend(context, &shards.session, &wanted, consent).await
 }
 
 #[cfg(test)]

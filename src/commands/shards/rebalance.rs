@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::{Shards, catalog, ready};
 use crate::consent::Consent;
 use crate::context::Context;
-use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
 use crate::health::repair::Repair;
 use crate::observe::shards::PlanOptions;
@@ -109,8 +108,18 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         without: Vec::new(),
     };
     fit(&shards, &options).await?;
-    let Some(consent) = consent(context, &shards, &options, &args.how).await? else { return Ok(Exit::Ok) };
-    begin(context, &shards, options, &args.how, &consent).await
+    let report = checked(context, &shards, &options, &args.how).await?;
+    if args.how.plan || report.moves.is_empty() {
+        context.ui.result(&report)?;
+        return Ok(Exit::Ok);
+    }
+    context.ui.aside(&report);
+    let consent = context.ui.confirm("Move these shards?")?;
+    let Some(id) = start(context, &shards, &report.repairs, options, &args.how, &consent).await? else {
+        context.ui.note("nothing to move");
+        return Ok(Exit::Ok);
+    };
+    begun(context, &shards, id, &args.how).await
 }
 
 /// Runs `shards drain`.
@@ -120,7 +129,8 @@ pub async fn drain(context: &Context, args: &DrainArgs) -> Result<Exit, CommandE
     let names = groups.iter().map(GroupId::to_string).collect::<Vec<_>>().join(", ");
     if args.undo {
         let consent = context.ui.confirm(&format!("let {names} take shards again?"))?;
-        mark(&shards, &groups, true, &consent).await?;
+        let work = async { Ok(mark(&shards, &groups, true, &consent).await?) };
+        shards.session.locked(context, "shards drain --undo", work).await?;
         context.ui.note(format!("{names} takes shards again: `pgclusterctl shards rebalance` gives it some"));
         return Ok(Exit::Ok);
     }
@@ -137,13 +147,37 @@ pub async fn drain(context: &Context, args: &DrainArgs) -> Result<Exit, CommandE
     }
     context.ui.aside(&report);
     let consent = context.ui.confirm(&format!("Drain {names}? It gets no new shards until `shards drain --undo`."))?;
-    ready::mend(context, &shards, &report.repairs, &consent).await?;
-    mark(&shards, &groups, false, &consent).await?;
-    if report.moves.is_empty() {
+    let work = async {
+        ready::mend(context, &shards, &report.repairs, &consent).await?;
+        Ok(empty(&shards, &groups, start_of(options, &args.how), !report.moves.is_empty(), &consent).await?)
+    };
+    let Some(id) = shards.session.locked(context, "shards drain", work).await? else {
         context.ui.note(format!("{names} has no shards, and gets none"));
         return Ok(Exit::Ok);
+    };
+    begun(context, &shards, id, &args.how).await
+}
+
+/// Marks groups, and starts the job that empties them where they have shards. When Citus refuses, they are as they were before.
+async fn empty(
+    shards: &Shards,
+    groups: &[GroupId],
+    start: Start,
+    have_shards: bool,
+    consent: &Consent,
+) -> Result<Option<i64>, ShardError> {
+    let work = async {
+        mark(shards, groups, false, consent).await?;
+        if have_shards { rebalance::start(&shards.catalog, &start, consent).await } else { Ok(None) }
+    };
+    let started = work.await;
+    if started.is_err() {
+        let took = |group: &&GroupId| shards.map.nodes.get(group).is_some_and(|node| node.takes_shards);
+        let took: Vec<GroupId> = groups.iter().filter(took).copied().collect();
+        // What is told is why it failed: a leader that is gone cannot be asked for this either.
+        let _ = mark(shards, &took, true, consent).await;
     }
-    begin(context, &shards, options, &args.how, &consent).await
+    started
 }
 
 /// Runs `shards status`.
@@ -180,36 +214,8 @@ async fn checked(context: &Context, shards: &Shards, options: &PlanOptions, how:
     }
 }
 
-/// Shows the plan, asks, and puts right what comes before it; `None` when there is nothing to do, or only the plan was asked for.
-async fn consent(
-    context: &Context,
-    shards: &Shards,
-    options: &PlanOptions,
-    how: &How,
-) -> Result<Option<Consent>, CommandError> {
-    let report = checked(context, shards, options, how).await?;
-    if how.plan || report.moves.is_empty() {
-        context.ui.result(&report)?;
-        return Ok(None);
-    }
-    context.ui.aside(&report);
-    let consent = context.ui.confirm("Move these shards?")?;
-    ready::mend(context, shards, &report.repairs, &consent).await?;
-    Ok(Some(consent))
-}
-
-/// Starts the job and follows it.
-async fn begin(
-    context: &Context,
-    shards: &Shards,
-    options: PlanOptions,
-    how: &How,
-    consent: &Consent,
-) -> Result<Exit, CommandError> {
-    let Some(id) = start(context, shards, options, how, consent).await? else {
-        context.ui.note("nothing to move");
-        return Ok(Exit::Ok);
-    };
+/// What becomes of a job that is started: it is followed, unless nobody wants that.
+async fn begun(context: &Context, shards: &Shards, id: i64, how: &How) -> Result<Exit, CommandError> {
     if how.detach {
         context.ui.note(format!("job {id} is started; `pgclusterctl shards status --follow` follows it"));
         return Ok(Exit::Ok);
@@ -217,21 +223,24 @@ async fn begin(
     follow(context, shards, id).await
 }
 
-/// Starts the job under the cluster's lock; its number, or `None` when there is nothing to move.
+fn start_of(options: PlanOptions, how: &How) -> Start {
+    Start { options, mode: how.transfer, parallel: how.parallel }
+}
+
+/// Puts right what comes before the job, and starts it, under the cluster's lock; its number, or `None` when there is nothing to move.
 async fn start(
     context: &Context,
     shards: &Shards,
+    repairs: &[Repair],
     options: PlanOptions,
     how: &How,
     consent: &Consent,
 ) -> Result<Option<i64>, CommandError> {
-    let session = &shards.session;
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &session.topology.name, "shards rebalance", |text| context.ui.note(text)).await?;
-    let start = Start { options, mode: how.transfer, parallel: how.parallel };
-    let started = rebalance::start(&shards.catalog, &start, consent).await;
-    lock.release().await;
-    Ok(started?)
+    let work = async {
+        ready::mend(context, shards, repairs, consent).await?;
+        Ok(rebalance::start(&shards.catalog, &start_of(options, how), consent).await?)
+    };
+    shards.session.locked(context, "shards rebalance", work).await
 }
 
 /// What a rebalance would move now, checked for what is in its way.
@@ -246,8 +255,7 @@ pub async fn rebalanced(
     repairs: &[Repair],
     consent: &Consent,
 ) -> Result<Option<Job>, CommandError> {
-    ready::mend(context, shards, repairs, consent).await?;
-    match start(context, shards, PlanOptions::default(), &How::default(), consent).await? {
+    match start(context, shards, repairs, PlanOptions::default(), &How::default(), consent).await? {
         Some(id) => followed(context, shards, id).await,
         None => Ok(None),
     }
@@ -274,9 +282,7 @@ pub async fn emptied(
     // The coordinators' leader may be another one by now, and again after the moves.
     let now = catalog(&shards.session).await?;
     let options = PlanOptions { drain_only: true, ..PlanOptions::default() };
-    let How { transfer, parallel, .. } = How::default();
-    let start = Start { options, mode: transfer, parallel };
-    if let Some(id) = rebalance::start(&now, &start, consent).await? {
+    if let Some(id) = rebalance::start(&now, &start_of(options, &How::default()), consent).await? {
         over(followed(context, shards, id).await?)?;
     }
     let now = catalog(&shards.session).await?;
