@@ -47,10 +47,16 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
     }
     context.ui.aside(&report);
     let consent = context.ui.confirm("Spread these tables?")?;
-    for task in &tasks {
-        work(context, &catalog, task, &consent).await?;
-    }
-    let after = TablesReport::new(look(&session, &catalog).await?);
+    let spread = async {
+        // Between the question and the lock an `up` may have spread some of them, and others may have got rows.
+        let rows = look(&session, &catalog).await?;
+        let agreed = |task: &&Task| tasks.iter().any(|one| one.table == task.table);
+        for task in rows.iter().filter_map(TableRow::task).filter(agreed) {
+            session.unless_interrupted(work(context, &catalog, task, &consent)).await?;
+        }
+        Ok(TablesReport::new(look(&session, &catalog).await?))
+    };
+    let after = session.locked(context, "schema apply", spread).await?;
     context.ui.result(&after)?;
     let whole = !after.tables.iter().any(|row| row.is_stuck() || row.task().is_some());
     Ok(if whole { Exit::Ok } else { Exit::Partial })
