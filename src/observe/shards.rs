@@ -158,6 +158,11 @@ impl Catalog {
         sql::rows_with(&self.member, &self.client, query, values, limit).await
     }
 
+    /// Primaries of pg_dist_node, by group.
+    pub async fn nodes(&self) -> Result<BTreeMap<GroupId, Node>, SqlError> {
+        Ok(self.rows(NODES, &[], SLOW).await?.iter().map(node).collect())
+    }
+
     /// Everything about shards.
     pub async fn map(&self) -> Result<ShardMap, SqlError> {
         let ask = |query: &'static str| self.rows(query, &[], SLOW);

@@ -28,6 +28,11 @@ pub fn is_stopped(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert!(before["shard-2"].0 > 0, "it was stopped before its end: {before:?}");
     let refused = lab.ctl(&["shards", "drain", "--shard", "1", "--yes"]).exits(6);
     assert!(refused.stderr.contains("no other shard group could take the shards of shard-1"), "{}", refused.stderr);
+    let shard = "select min(shardid) from pg_dist_shard join pg_dist_placement using (shardid) where groupid = 1 \
+                 and logicalrelid = 'ledger'::regclass";
+    let shard = runtime.block_on(target.number(shard)).to_string();
+    let refused = lab.ctl(&["shards", "move", &shard, "--to", "3", "--yes"]).exits(6);
+    assert!(refused.stderr.contains("shards drain --shard 3 --undo"), "{}", refused.stderr);
     assert_eq!((spread(lab), self::jobs(runtime, target)), (before, jobs), "what is refused changes nothing");
 
     lab.ctl(&["shards", "rebalance", "--drain-only", "--parallel", "4", "--yes"]).ok();

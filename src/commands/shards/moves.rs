@@ -1,5 +1,6 @@
 //! `shards move`, `isolate` and `split`: one shard at a time, with those that lie together with it.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Instant;
 
@@ -58,11 +59,7 @@ pub async fn relocate(context: &Context, args: &MoveArgs) -> Result<Exit, Comman
     let shards = Shards::open(context).await?;
     let (placement, from) = find(&shards, args.shard)?;
     let group = GroupId(args.to);
-    let to = shards.map.nodes.get(&group).ok_or_else(|| {
-        let groups = shards.map.nodes.keys().filter(|g| !g.is_coordinator()).map(GroupId::to_string);
-        let hint = format!("shard groups are {}", groups.collect::<Vec<_>>().join(", "));
-        ShardError::Unknown { what: format!("there is no {group}"), hint }
-    })?;
+    taker(&shards.map.nodes, group)?;
     if placement.group == group {
         context.ui.note(format!("shard {} is on {group} already", args.shard));
         return Ok(Exit::Ok);
@@ -73,6 +70,9 @@ pub async fn relocate(context: &Context, args: &MoveArgs) -> Result<Exit, Comman
     let consent = context.ui.confirm("Move it?")?;
     let work = async {
         ready::mend(context, &shards, &plan.repairs, &consent).await?;
+        // Between the question and the lock somebody may have begun to empty it.
+        let nodes = shards.catalog.nodes().await.map_err(ShardError::while_doing("looking at the shard groups"))?;
+        let to = taker(&nodes, group)?;
         let step = Step::start(&context.ui, format!("shard {} from {} to {group}", args.shard, placement.group));
         let started = Instant::now();
         let moved = rebalance::move_shard(&shards.catalog, args.shard, from, to, args.transfer, &consent);
@@ -85,6 +85,22 @@ pub async fn relocate(context: &Context, args: &MoveArgs) -> Result<Exit, Comman
         Ok(Exit::Ok)
     };
     shards.session.locked(context, "shards move", work).await
+}
+
+/// The node of a group that may get shards.
+fn taker(nodes: &BTreeMap<GroupId, Node>, group: GroupId) -> Result<&Node, CommandError> {
+    let node = nodes.get(&group).ok_or_else(|| {
+        let groups = nodes.keys().filter(|g| !g.is_coordinator()).map(GroupId::to_string);
+        let hint = format!("shard groups are {}", groups.collect::<Vec<_>>().join(", "));
+        ShardError::Unknown { what: format!("there is no {group}"), hint }
+    })?;
+    if node.takes_shards {
+        return Ok(node);
+    }
+    let error = CommandError::new(Exit::Refused, format!("{group} takes no shards: it is drained, or being taken out"));
+    Err(error
+        .hint(format!("`pgclusterctl shards drain --shard {} --undo` lets it take shards again", group.0))
+        .hint("`pgclusterctl shards list` shows which groups take shards"))
 }
 
 /// Shows how far a move is until it is dropped, over a connection of its own: the other one waits for the move.
@@ -185,5 +201,22 @@ fn together(shards: &Shards, placement: &Placement, to: GroupId) -> Move {
         from: placement.group,
         to,
         bytes: all.iter().map(|p| p.bytes).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shards::fixture;
+
+    #[test]
+    fn a_group_that_is_emptied_gets_no_shards() {
+        let mut nodes = fixture::map().nodes;
+        assert_eq!(taker(&nodes, GroupId(3)).map(|node| node.id).ok(), Some(4));
+        assert_eq!(taker(&nodes, GroupId(9)).map_err(|error| error.exit()), Err(Exit::Usage));
+        nodes.entry(GroupId(3)).and_modify(|node| node.takes_shards = false);
+        let refused = taker(&nodes, GroupId(3)).expect_err("it is drained");
+        assert_eq!(refused.exit(), Exit::Refused);
+        assert_eq!(refused.hints()[0], "`pgclusterctl shards drain --shard 3 --undo` lets it take shards again");
     }
 }
