@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::schema;
 use super::session::Session;
 use super::shards::fill::fill;
+use super::shards::rebalance::Filling;
 use super::work::Work;
 use crate::context::Context;
 use crate::engine::runner::{self, Limits};
@@ -103,7 +104,7 @@ async fn offer_shards(context: &Context, session: Session) -> Result<Exit, Comma
     let verb = if idle.len() == 1 { "has" } else { "have" };
     if context.ui.can_offer() {
         context.ui.note(format!("\n{names} {verb} no shards yet. To even that out:"));
-        let (exit, _) = fill(context, session, None).await?;
+        let (exit, _) = fill(context, session, &Filling::default(), None).await?;
         return Ok(exit);
     }
     context.ui.note(format!(

@@ -217,6 +217,8 @@ pub struct RemovalPlan {
     pub steps: Vec<Step>,
     /// Shards that go to other groups.
     pub moves: Vec<Move>,
+    /// So many of them at once.
+    pub parallel: u32,
     /// Volumes that stay, each with its host.
     pub kept: Vec<(HostName, String)>,
     /// What changes in the topology file.
@@ -234,7 +236,7 @@ impl Report for RemovalPlan {
             text += &format!("  kept: the data volumes {}\n", kept.join(", "));
         }
         if !self.moves.is_empty() {
-            text += &format!("\n{}", Moves::new(self.moves.clone(), 1).text(ui));
+            text += &format!("\n{}", Moves::new(self.moves.clone(), self.parallel).text(ui));
         }
         text + &changes(self.file.iter().chain(&self.then.differences), ui)
     }
@@ -297,6 +299,7 @@ mod tests {
                 Step::Services { members: vec!["worker-3-1".into(), "worker-3-2".into()] },
             ],
             moves: vec![Move { shard: 7, tables: vec!["orders".into()], from: GroupId(3), to: GroupId(1), bytes: Some(2048) }],
+            parallel: 2,
             kept: vec![(host, "worker-3-2".into())],
             file: crate::plan::diff::unified("topology.toml", "count = 3\n", "count = 2\n"),
             then: PlanReport { schema_version: 1, cluster: "pgcluster".into(), pending: true, plan, differences: Vec::new() },

@@ -98,6 +98,8 @@ fn usage_errors_exit_2_and_say_what_to_write() {
         "forward worker-1-1 99999",
         "scale in --shard 0",
         "scale add-shard --rebalance --no-rebalance",
+        "scale add-shard --no-rebalance --parallel 2",
+        "scale in --member coordinator-3 --transfer block-writes",
         "host replace host1",
         "host replace host1 Host_4",
     ];

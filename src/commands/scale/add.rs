@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::super::session::Session;
 use super::super::shards::fill::fill;
+use super::super::shards::{catalog, rebalance};
 use super::super::up;
 use super::{not_up, remains, scope, text, write_and_bring};
 use crate::context::Context;
@@ -26,8 +27,11 @@ pub struct Args {
     #[arg(long, conflicts_with = "no_rebalance")]
     pub rebalance: bool,
     /// Move no shards to it, and do not ask.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["strategy", "transfer", "parallel"])]
     pub no_rebalance: bool,
+    /// How shards are moved to it.
+    #[command(flatten)]
+    pub filling: rebalance::Filling,
     /// How it is brought up.
     #[command(flatten)]
     pub up: up::Args,
@@ -57,6 +61,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         let instead = format!("`pgclusterctl scale in --shard {}` removes what is left of it", group.id.0);
         return refused(group.id.to_string(), why, instead);
     }
+    if args.filling.strategy.is_some() {
+        rebalance::fits(&catalog(&session).await?, &args.filling).await?;
+    }
     let session = session.meaning(after)?;
     let (_, mut report) = session.plan().await?;
     images::require(&session.topology, &session.fleet).await?;
@@ -72,7 +79,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         context.ui.note(format!("{} has no shards yet: `pgclusterctl shards rebalance` gives it some", group.id));
         (Exit::Ok, None)
     } else {
-        fill(context, session, args.rebalance.then_some(&consent)).await?
+        fill(context, session, &args.filling, args.rebalance.then_some(&consent)).await?
     };
     report.rebalance = job;
     context.ui.result(&report)?;

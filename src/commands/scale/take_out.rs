@@ -32,6 +32,9 @@ pub struct Args {
     /// Keep the data volumes on their hosts. A later shard group of the same number is refused until they are deleted.
     #[arg(long)]
     pub keep_volumes: bool,
+    /// How the shards of a group are moved.
+    #[command(flatten)]
+    pub moving: rebalance::Moving,
     /// How the rest of the cluster is brought to what the topology says then.
     #[command(flatten)]
     pub up: up::Args,
@@ -45,16 +48,16 @@ pub struct Which {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub shard: Option<u32>,
     /// That reader, or the last member of its group; when it leads, another one does first.
-    #[arg(long, value_name = "MEMBER")]
+    #[arg(long, value_name = "MEMBER", conflicts_with_all = ["transfer", "parallel"])]
     pub member: Option<String>,
     /// That host, as `host remove` does it: its leaders and members go elsewhere.
-    #[arg(long, value_name = "HOST", value_parser = host::name)]
+    #[arg(long, value_name = "HOST", value_parser = host::name, conflicts_with_all = ["transfer", "parallel"])]
     pub host: Option<HostName>,
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
-    let Args { which, keep_volumes, up } = args;
+    let Args { which, keep_volumes, up, .. } = args;
     match which {
         Which { member: Some(member), .. } => {
             member_out::run(context, member_out::Out { member, keep_volumes: *keep_volumes, up }).await
@@ -91,7 +94,7 @@ async fn group_out(context: &Context, args: &Args, group: GroupId) -> Result<Exi
     }
     let (moves, repairs) = match steps.first() {
         Some(Step::Drain { job: None, .. }) => {
-            let drain = rebalance::planned_drain(context, &shards, group).await?;
+            let drain = rebalance::planned_drain(context, &shards, group, args.moving).await?;
             (drain.moves, drain.repairs)
         }
         _ => (Vec::new(), Vec::new()),
@@ -112,6 +115,7 @@ async fn group_out(context: &Context, args: &Args, group: GroupId) -> Result<Exi
         kept: if args.keep_volumes { remains.volumes.clone() } else { Vec::new() },
         steps,
         moves,
+        parallel: args.moving.parallel,
         then,
     };
     if plan.steps.is_empty() && !plan.then.pending {
@@ -196,7 +200,9 @@ impl Work<'_> {
         let session: &Session = &self.shards.session;
         let world = session.world();
         match step {
-            Step::Drain { job, .. } => rebalance::emptied(self.context, self.shards, group, *job, consent).await?,
+            Step::Drain { job, .. } => {
+                rebalance::emptied(self.context, self.shards, group, *job, self.args.moving, consent).await?
+            }
             Step::Edit => topology_file::replace(&self.context.topology_path, self.old, self.new.unwrap_or(self.old))?,
             // The coordinators' leader may be another one since the shards have moved.
             Step::Deactivate { node, port } => removal::deactivate(&catalog(session).await?, node, *port, consent).await?,

@@ -1,7 +1,8 @@
 //! Shards for a group that has none: what `scale add-shard` and `up` offer once it is there.
 
 use super::super::session::Session;
-use super::{Shards, rebalance};
+use super::Shards;
+use super::rebalance::{self, Filling};
 use crate::consent::Consent;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
@@ -9,10 +10,15 @@ use crate::shards::{Job, JobState};
 
 /// Shows what would move to the new group, and moves it if that is wanted; asks where there is no consent yet. The group is there in
 /// any case.
-pub async fn fill(context: &Context, session: Session, consent: Option<&Consent>) -> Result<(Exit, Option<Job>), CommandError> {
+pub async fn fill(
+    context: &Context,
+    session: Session,
+    filling: &Filling,
+    consent: Option<&Consent>,
+) -> Result<(Exit, Option<Job>), CommandError> {
     const LATER: &str = "`pgclusterctl shards rebalance` does it at any time";
     let shards = Shards::over(session).await?;
-    let planned = match rebalance::planned(context, &shards).await {
+    let planned = match rebalance::planned(context, &shards, filling).await {
         Ok(planned) => planned,
         // What was asked for is done but for this; without having asked, it is done.
         Err(error) => {
@@ -39,7 +45,7 @@ pub async fn fill(context: &Context, session: Session, consent: Option<&Consent>
             }
         },
     };
-    let job = rebalance::rebalanced(context, &shards, &planned.repairs, consent).await?;
+    let job = rebalance::rebalanced(context, &shards, filling, &planned.repairs, consent).await?;
     let exit = match &job {
         Some(job) if job.state != JobState::Finished => Exit::Partial,
         None if context.interrupt.is_asked() => Exit::Interrupted,

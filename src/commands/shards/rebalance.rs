@@ -7,7 +7,7 @@ use crate::consent::Consent;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::health::repair::Repair;
-use crate::observe::shards::PlanOptions;
+use crate::observe::shards::{Catalog, PlanOptions};
 use crate::output::shards::{Following, JobReport, PlanReport};
 use crate::shards::{Job, JobState, Node, TransferMode, Wanted, moves, obstacles, unfit};
 use crate::steps::rebalance::{self, ShardError, Start};
@@ -35,28 +35,53 @@ pub struct Args {
     pub how: How,
 }
 
-/// How shards are moved.
+/// How shards are moved, by whatever command.
 #[derive(Debug, Clone, Copy, clap::Args)]
-pub struct How {
+pub struct Moving {
     /// How rows get to their new place.
     #[arg(long, value_enum, value_name = "MODE", default_value_t)]
     pub transfer: TransferMode,
     /// Moves at once; more take more of the nodes away from clients.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub parallel: u32,
+}
+
+impl Default for Moving {
+    /// While clients write, one move after another.
+    fn default() -> Self {
+        Self { transfer: TransferMode::default(), parallel: 1 }
+    }
+}
+
+/// How a group that is new gets its shards.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Filling {
+    /// A strategy of pg_dist_rebalance_strategy. Default: Citus' own default, by_disk_size.
+    #[arg(long, value_name = "NAME")]
+    pub strategy: Option<String>,
+    /// How they are moved.
+    #[command(flatten)]
+    pub moving: Moving,
+}
+
+impl Filling {
+    fn options(&self) -> PlanOptions {
+        PlanOptions { strategy: self.strategy.clone(), ..PlanOptions::default() }
+    }
+}
+
+/// How a command that moves shards is run.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct How {
+    /// How they are moved.
+    #[command(flatten)]
+    pub moving: Moving,
     /// Show what would be moved, and change nothing.
     #[arg(long)]
     pub plan: bool,
     /// Do not wait for the end.
     #[arg(long)]
     pub detach: bool,
-}
-
-impl Default for How {
-    /// While clients write, one move after another.
-    fn default() -> Self {
-        Self { transfer: TransferMode::default(), parallel: 1, plan: false, detach: false }
-    }
 }
 
 /// Arguments of `shards status`.
@@ -107,15 +132,15 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         drain_only: args.drain_only,
         without: Vec::new(),
     };
-    fit(&shards, &options).await?;
-    let report = checked(context, &shards, &options, &args.how).await?;
+    fit(&shards.catalog, &options).await?;
+    let report = checked(context, &shards, &options, args.how.moving).await?;
     if args.how.plan || report.moves.is_empty() {
         context.ui.result(&report)?;
         return Ok(Exit::Ok);
     }
     context.ui.aside(&report);
     let consent = context.ui.confirm("Move these shards?")?;
-    let Some(id) = start(context, &shards, &report.repairs, options, &args.how, &consent).await? else {
+    let Some(id) = start(context, &shards, &report.repairs, options, args.how.moving, &consent).await? else {
         context.ui.note("nothing to move");
         return Ok(Exit::Ok);
     };
@@ -140,7 +165,7 @@ pub async fn drain(context: &Context, args: &DrainArgs) -> Result<Exit, CommandE
     }
     let without = groups.iter().filter_map(|group| shards.map.nodes.get(group)).map(|node| node.id).collect();
     let options = PlanOptions { drain_only: true, without, ..PlanOptions::default() };
-    let report = checked(context, &shards, &options, &args.how).await?;
+    let report = checked(context, &shards, &options, args.how.moving).await?;
     if args.how.plan {
         context.ui.result(&report)?;
         return Ok(Exit::Ok);
@@ -149,7 +174,7 @@ pub async fn drain(context: &Context, args: &DrainArgs) -> Result<Exit, CommandE
     let consent = context.ui.confirm(&format!("Drain {names}? It gets no new shards until `shards drain --undo`."))?;
     let work = async {
         ready::mend(context, &shards, &report.repairs, &consent).await?;
-        Ok(empty(&shards, &groups, start_of(options, &args.how), !report.moves.is_empty(), &consent).await?)
+        Ok(empty(&shards, &groups, start_of(options, args.how.moving), !report.moves.is_empty(), &consent).await?)
     };
     let Some(id) = shards.session.locked(context, "shards drain", work).await? else {
         context.ui.note(format!("{names} has no shards, and gets none"));
@@ -195,9 +220,14 @@ pub async fn status(context: &Context, args: &StatusArgs) -> Result<Exit, Comman
 }
 
 /// The plan, checked for what is in its way.
-async fn checked(context: &Context, shards: &Shards, options: &PlanOptions, how: &How) -> Result<PlanReport, CommandError> {
+async fn checked(
+    context: &Context,
+    shards: &Shards,
+    options: &PlanOptions,
+    moving: Moving,
+) -> Result<PlanReport, CommandError> {
     let topology = &shards.session.topology;
-    let wanted = |moves| Wanted { moves, mode: how.transfer, parallel: how.parallel, job: true };
+    let wanted = |moves| Wanted { moves, mode: moving.transfer, parallel: moving.parallel, job: true };
     let facts = ready::facts(shards).await?;
     let found = obstacles(topology, &shards.map, &facts, wanted(&[]));
     if !facts.allow_a_plan() && !found.is_empty() {
@@ -208,7 +238,7 @@ async fn checked(context: &Context, shards: &Shards, options: &PlanOptions, how:
     let moves = moves(&map, &planned);
     let found = obstacles(topology, &map, &facts, wanted(&moves));
     if found.is_empty() || moves.is_empty() {
-        Ok(PlanReport::new(moves, how.parallel).after(repairs))
+        Ok(PlanReport::new(moves, moving.parallel).after(repairs))
     } else {
         Err(ShardError::Obstacles(found).into())
     }
@@ -223,8 +253,8 @@ async fn begun(context: &Context, shards: &Shards, id: i64, how: &How) -> Result
     follow(context, shards, id).await
 }
 
-fn start_of(options: PlanOptions, how: &How) -> Start {
-    Start { options, mode: how.transfer, parallel: how.parallel }
+fn start_of(options: PlanOptions, moving: Moving) -> Start {
+    Start { options, mode: moving.transfer, parallel: moving.parallel }
 }
 
 /// Puts right what comes before the job, and starts it, under the cluster's lock; its number, or `None` when there is nothing to move.
@@ -233,38 +263,49 @@ async fn start(
     shards: &Shards,
     repairs: &[Repair],
     options: PlanOptions,
-    how: &How,
+    moving: Moving,
     consent: &Consent,
 ) -> Result<Option<i64>, CommandError> {
     let work = async {
         ready::mend(context, shards, repairs, consent).await?;
-        Ok(rebalance::start(&shards.catalog, &start_of(options, how), consent).await?)
+        Ok(rebalance::start(&shards.catalog, &start_of(options, moving), consent).await?)
     };
     shards.session.locked(context, "shards rebalance", work).await
 }
 
+/// An error where the cluster has no such strategy: said before a group is brought up that nothing could fill.
+pub async fn fits(catalog: &Catalog, filling: &Filling) -> Result<(), ShardError> {
+    fit(catalog, &filling.options()).await
+}
+
 /// What a rebalance would move now, checked for what is in its way.
-pub async fn planned(context: &Context, shards: &Shards) -> Result<PlanReport, CommandError> {
-    checked(context, shards, &PlanOptions::default(), &How::default()).await
+pub async fn planned(context: &Context, shards: &Shards, filling: &Filling) -> Result<PlanReport, CommandError> {
+    checked(context, shards, &filling.options(), filling.moving).await
 }
 
 /// A rebalance as [`planned`], after what is put right before it, followed to its end; `None` when there was nothing to move, or following was interrupted.
 pub async fn rebalanced(
     context: &Context,
     shards: &Shards,
+    filling: &Filling,
     repairs: &[Repair],
     consent: &Consent,
 ) -> Result<Option<Job>, CommandError> {
-    match start(context, shards, repairs, PlanOptions::default(), &How::default(), consent).await? {
+    match start(context, shards, repairs, filling.options(), filling.moving, consent).await? {
         Some(id) => followed(context, shards, id).await,
         None => Ok(None),
     }
 }
 
 /// What emptying a group would move, checked for what is in its way.
-pub async fn planned_drain(context: &Context, shards: &Shards, group: GroupId) -> Result<PlanReport, CommandError> {
+pub async fn planned_drain(
+    context: &Context,
+    shards: &Shards,
+    group: GroupId,
+    moving: Moving,
+) -> Result<PlanReport, CommandError> {
     let without = shards.map.nodes.get(&group).map(|node| node.id).into_iter().collect();
-    checked(context, shards, &PlanOptions { drain_only: true, without, ..PlanOptions::default() }, &How::default()).await
+    checked(context, shards, &PlanOptions { drain_only: true, without, ..PlanOptions::default() }, moving).await
 }
 
 /// Empties a group, by the job that runs already if there is one. The caller holds the cluster's lock.
@@ -273,6 +314,7 @@ pub async fn emptied(
     shards: &Shards,
     group: GroupId,
     job: Option<i64>,
+    moving: Moving,
     consent: &Consent,
 ) -> Result<(), CommandError> {
     mark(shards, &[group], false, consent).await?;
@@ -282,7 +324,7 @@ pub async fn emptied(
     // The coordinators' leader may be another one by now, and again after the moves.
     let now = catalog(&shards.session).await?;
     let options = PlanOptions { drain_only: true, ..PlanOptions::default() };
-    if let Some(id) = rebalance::start(&now, &start_of(options, &How::default()), consent).await? {
+    if let Some(id) = rebalance::start(&now, &start_of(options, moving), consent).await? {
         over(followed(context, shards, id).await?)?;
     }
     let now = catalog(&shards.session).await?;
@@ -393,11 +435,11 @@ fn drained(shards: &Shards, what: &Drained) -> Result<Vec<GroupId>, CommandError
 }
 
 /// An error where the cluster has no such strategy, or the strategy no such threshold.
-async fn fit(shards: &Shards, options: &PlanOptions) -> Result<(), ShardError> {
+async fn fit(catalog: &Catalog, options: &PlanOptions) -> Result<(), ShardError> {
     let PlanOptions { strategy, threshold, .. } = options;
     if strategy.is_none() && threshold.is_none() {
         return Ok(());
     }
-    let known = shards.catalog.strategies().await.map_err(ShardError::while_doing("asking for strategies"))?;
+    let known = catalog.strategies().await.map_err(ShardError::while_doing("asking for strategies"))?;
     unfit(&known, strategy.as_deref(), *threshold).map_or(Ok(()), |(what, hint)| Err(ShardError::Unknown { what, hint }))
 }
