@@ -11,7 +11,7 @@ use super::planner::{self, Refusal, group_conditions};
 use crate::observe::model::{Observed, Probe};
 use crate::templates::Artifacts;
 use crate::topology::Topology;
-use crate::topology::ids::HostName;
+use crate::topology::ids::{GroupId, HostName};
 use crate::topology::model::{Group, Member};
 
 /// Hosts with which a majority of managers survives no loss.
@@ -43,10 +43,19 @@ pub fn votes(before: &Topology, host: &HostName) -> Vec<Refusal> {
     }
     for member in before.etcd.iter().filter(|m| m.host == *host) {
         let why = format!("is a member of etcd on {host}, and part of its quorum");
-        let instead = "etcd's members are exchanged, not moved: power the host off, then `pgclusterctl host replace`";
+        let instead = "etcd's members are exchanged, not moved: power the host off, then `pgclusterctl host replace`; while no \
+                       other host takes its place, it stays";
         found.push(Refusal::new(member.name.as_str(), why, instead));
     }
     found
+}
+
+/// How a shard group leaves a host that it has no other place for: as a whole. The coordinators cannot.
+fn whole(group: &Group) -> String {
+    match group.id {
+        GroupId::COORDINATOR => String::new(),
+        GroupId(number) => format!("; or take the whole group out: `pgclusterctl scale in --shard {number}`"),
+    }
 }
 
 impl Removal<'_> {
@@ -57,11 +66,12 @@ impl Removal<'_> {
             let name = member.name.as_str();
             if group.members.len() == 1 {
                 let why = format!("is the only member of {}: its data is nowhere else", group.id);
-                let instead = "give the group a second member first, or take the whole group out";
+                let instead = format!("give the group a second member first{}", whole(group));
                 found.push(Refusal::new(name, why, instead));
             } else if self.services.get(name).is_none_or(Option::is_none) {
                 let why = format!("has no other place: {} would have one member less", group.id);
-                let instead = "name another host for it in the topology, or put another in the host's place";
+                let others = "name another host for it in the topology, or put another in the host's place";
+                let instead = format!("{others}: `pgclusterctl host replace`{}", whole(group));
                 found.push(Refusal::new(name, why, instead));
             }
             // What Citus has registered is not looked at here; `up` waits for it.
@@ -127,7 +137,6 @@ mod tests {
     use super::*;
     use crate::health::fixture;
     use crate::templates;
-    use crate::topology::GroupId;
     use crate::topology::edit::host::left;
 
     /// The healthy cluster of the fixture with a fourth host, which carries the second member of group 3, or its first.
@@ -173,6 +182,30 @@ mod tests {
         let (refused, done) = said(&before, &after, &observed);
         assert!(refused.is_empty(), "{refused:?}");
         assert_eq!(done, ["switch shard-3 over, away from worker-3-1"]);
+    }
+
+    #[test]
+    fn a_shard_group_without_another_place_may_go_as_a_whole() {
+        let (mut before, mut after, observed) = world(false);
+        let host = HostName::new("host4").expect("a name");
+        let ways_out = |before: &Topology, after: &Topology| -> Vec<String> {
+            let artifacts = templates::render(before).expect("renders");
+            let services = left(before, after, &host).expect("nothing else changes");
+            let removal = Removal { before, artifacts: &artifacts, observed: &observed, host: &host, services: &services };
+            removal.refusals().into_iter().map(|refusal| refusal.instead).collect()
+        };
+        after.groups[3].members.pop();
+        let both = ways_out(&before, &after);
+        assert!(
+            both[0].contains("host replace`; or take") && both[0].ends_with("`pgclusterctl scale in --shard 3`"),
+            "{both:?}"
+        );
+        // The coordinators are what all others need.
+        before.groups[3].members.pop();
+        before.groups[0].members[2].host = host.clone();
+        after.groups[0].members.pop();
+        let coordinator = ways_out(&before, &after);
+        assert!(coordinator[0].ends_with("`pgclusterctl host replace`"), "{coordinator:?}");
     }
 
     #[test]
