@@ -3,7 +3,7 @@
 //! Pure: values in, values out. `health` prints every result, `status` shows those that did not pass, `up`, `failover` and
 //! `drill` ask [`Diagnosis::condition`] before and after what they do. What could not be seen never passes.
 
-mod citus;
+pub mod citus;
 mod condition;
 pub mod etcd;
 mod group;

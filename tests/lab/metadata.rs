@@ -24,9 +24,13 @@ pub fn is_repaired(lab: &Lab) {
     }
     let status = lab.ctl(&["--format", "json", "status"]).exits(5);
     let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
-    let row = status["citus"].as_array().and_then(|rows| rows.iter().find(|row| row["group"] == "shard-1")).expect("a row");
+    let of =
+        |group: &str| status["citus"].as_array().and_then(|rows| rows.iter().find(|row| row["group"] == group)).expect("a row");
+    let row = of("shard-1");
     assert_eq!((&row["node"], &row["matches"]), (&format!("{name}-demoted").into(), &false.into()), "{row:#}");
     assert_eq!(row["leader"], name.as_str(), "{row:#}");
+    let copy = of("shard-2");
+    assert_eq!((&copy["matches"], &copy["copy_matches"]), (&true.into(), &false.into()), "{copy:#}");
     let refused = lab.ctl(&["health", "--repair"]).exits(6);
     assert!(refused.stderr.contains("citus_update_node"), "{}", refused.stderr);
     lab.ctl(&["health", "--repair", "--yes"]).ok();

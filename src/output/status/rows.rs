@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
-use crate::health::{Look, etcd as etcd_checks, host as host_checks, proxy as proxy_checks, swarm as swarm_checks};
-use crate::observe::model::{GroupState, HostFacts, LeaderFacts, NodeFacts};
+use crate::health::{
+    Look, citus as citus_checks, etcd as etcd_checks, host as host_checks, proxy as proxy_checks, swarm as swarm_checks,
+};
+use crate::observe::model::{CitusFacts, GroupState, HostFacts, LeaderFacts, NodeFacts};
 use crate::topology::model::{Group, Member, Replication};
 use crate::topology::{GroupId, HostName};
 
@@ -153,6 +155,8 @@ pub struct CitusRow {
     pub leader: String,
     /// Whether both are the same and the node is active.
     pub matches: Option<bool>,
+    /// Whether the group's own copy of pg_dist_node names the same leaders as the original, which the coordinators have.
+    pub copy_matches: Option<bool>,
     /// Whether the node's metadata is synchronised.
     pub metadata_synced: Option<bool>,
     /// Shard placements on it.
@@ -388,6 +392,7 @@ pub fn citus(look: &Look<'_>) -> Vec<CitusRow> {
             group: group.id.to_string(),
             node: node.map(|n| n.name.clone()).unwrap_or_default(),
             matches: facts.filter(|_| !leader.is_empty()).map(|_| node.is_some_and(|n| n.name == leader && n.active)),
+            copy_matches: facts.and_then(|facts| copy_matches(facts, group.id)),
             metadata_synced: node.map(|n| n.has_metadata && n.metadata_synced),
             shards: node.map(|n| n.shards),
             leader,
@@ -396,6 +401,14 @@ pub fn citus(look: &Look<'_>) -> Vec<CitusRow> {
     };
     let groups = look.topology.groups.iter();
     groups.filter(|g| g.id != GroupId::COORDINATOR || look.topology.citus.is_some()).map(row).collect()
+}
+
+fn copy_matches(facts: &CitusFacts, group: GroupId) -> Option<bool> {
+    if group.is_coordinator() {
+        return Some(true);
+    }
+    let copy = facts.copies.get(&group)?.known()?;
+    Some(citus_checks::difference(&facts.nodes, copy).is_none())
 }
 
 fn coordinator_leader<'a>(look: &Look<'a>) -> Option<&'a Member> {

@@ -2,8 +2,10 @@ use insta::assert_snapshot;
 
 use super::StatusReport;
 use crate::health::{Condition, diagnose, fixture};
+use crate::observe::model::Probe;
 use crate::output::health::HealthReport;
 use crate::output::{Report, Ui};
+use crate::topology::GroupId;
 
 /// The widest line that a terminal of usual width shows whole.
 const WIDTH: usize = 100;
@@ -60,6 +62,22 @@ fn a_standby_whose_key_is_of_its_former_life() {
     let of_it: Vec<_> = text.lines().filter(|line| line.contains("worker-2-2")).collect();
     assert!(of_it.iter().any(|line| line.ends_with("not streaming")), "{text}");
     assert!(of_it[0].contains("no standby streams"), "{text}");
+}
+
+#[test]
+fn a_copy_of_pg_dist_node_that_says_otherwise_or_nothing() {
+    let (topology, mut observed) = fixture::healthy();
+    fixture::copied(&mut observed, 2, 1).name = "nobody".into();
+    let unseen = Probe::fail("worker-3-1", "timeout");
+    fixture::citus(&mut observed).copies.insert(GroupId(3), unseen);
+    let report = StatusReport::new(&topology, &observed, 0);
+    let rows: Vec<_> = report.citus.iter().map(|row| (row.matches, row.copy_matches)).collect();
+    assert_eq!(rows, [Some(true), Some(true), Some(false), None].map(|copy| (Some(true), copy)));
+    let text = show(&report);
+    let table: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("CITUS GROUP")).skip(1).take(4).collect();
+    let ends = ["match", "match", "copy differs", "copy unknown"];
+    assert!(table.iter().zip(ends).all(|(line, end)| line.ends_with(end)), "{text}");
+    assert_fits(&table.join("\n"));
 }
 
 #[test]

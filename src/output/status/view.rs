@@ -234,11 +234,13 @@ fn citus(rows: &[CitusRow], ui: &Ui) -> String {
                 Some(false) => toned("stale", Tone::Bad),
                 None => unknown(),
             },
-            match (row.matches, row.reason.as_str()) {
-                (Some(true), _) => toned("match", Tone::Good),
-                (Some(false), _) => toned("differs", Tone::Bad),
-                (None, "") => toned("no leader", Tone::Bad),
-                (None, reason) => toned(clip(reason), Tone::Bad),
+            match (row.matches, row.copy_matches, row.reason.as_str()) {
+                (Some(true), Some(true), _) => toned("match", Tone::Good),
+                (Some(true), Some(false), _) => toned("copy differs", Tone::Bad),
+                (Some(true), None, _) => toned("copy unknown", Tone::Odd),
+                (Some(false), ..) => toned("differs", Tone::Bad),
+                (None, _, "") => toned("no leader", Tone::Bad),
+                (None, _, reason) => toned(clip(reason), Tone::Bad),
             },
         ]);
     }
