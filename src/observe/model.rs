@@ -89,6 +89,15 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Free bytes on the disk of each host that told.
+    pub fn free_disks(&self) -> BTreeMap<HostName, u64> {
+        let told = self.hosts.iter().filter_map(|(host, probe)| Some((host, probe.known()?)));
+        // A disk without a size is one that could not be read.
+        told.filter(|(_, facts)| facts.disk_total_bytes > 0)
+            .map(|(host, facts)| (host.clone(), facts.disk_free_bytes))
+            .collect()
+    }
+
     /// Whether the host of that proxy is known to carry the VIP.
     pub fn holds_vip(&self, ordinal: u32) -> bool {
         let name = format!("haproxy-{ordinal}");

@@ -201,7 +201,7 @@ impl Catalog {
         }
     }
 
-    /// What is looked at before shards move.
+    /// What is looked at before shards move, but for the hosts' disks, which no node knows.
     pub async fn move_facts(&self) -> Result<MoveFacts, SqlError> {
         let ask = |query: &'static str| self.rows(query, &[], SLOW);
         let (tables, executors, job, wal, rooms) =
@@ -212,6 +212,7 @@ impl Catalog {
             executors: executors.first().and_then(|row| u32::try_from(row.get::<_, i32>(0)).ok()).unwrap_or_default(),
             running_job: job.first().and_then(|row| row.get(0)),
             wal_level: wal.first().map(|row| row.get(0)).unwrap_or_default(),
+            disks: BTreeMap::new(),
             rooms: rooms.iter().map(|row| (group(row, 0), told(row))).collect(),
         })
     }

@@ -2,6 +2,7 @@
 //! needs. Values in, values out; [`crate::observe::shards`] reads them, [`crate::steps::rebalance`] acts on them.
 
 mod balance;
+mod disk;
 #[cfg(test)]
 pub mod fixture;
 mod job;

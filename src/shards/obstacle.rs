@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::disk;
 use super::model::{Node, ShardMap};
 use super::moves::{Move, TransferMode};
-use crate::quantity::bytes;
-use crate::topology::{GroupId, Topology};
+use crate::topology::{GroupId, HostName, Topology};
 
 /// What is looked at before shards move.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,6 +22,8 @@ pub struct MoveFacts {
     pub running_job: Option<i64>,
     /// `wal_level` of the coordinators' leader.
     pub wal_level: String,
+    /// Free bytes on the disk of each host that told.
+    pub disks: BTreeMap<HostName, u64>,
     /// What each active node has left; or why it does not tell.
     pub rooms: BTreeMap<GroupId, Result<Room, String>>,
 }
@@ -69,8 +71,6 @@ pub struct Obstacle {
 
 /// Way out where something derives `wal_level`, which is `logical` with Citus.
 pub const SET_BY_UP: &str = "`pgclusterctl up` sets it and restarts the members that run without it";
-/// Of a disk's free room so much must stay free beside what is moved onto it: a tenth, for WAL and the copies' indexes.
-const SPARE: u64 = 10;
 /// The monitor of the task queue, beside the workers of the moves (`citus.max_background_task_executors`).
 const MONITOR: i64 = 1;
 
@@ -119,6 +119,7 @@ pub fn obstacles(topology: &Topology, map: &ShardMap, facts: &MoveFacts, wanted:
             of_room(*group, node, room, facts, wanted, &mut found);
         }
     }
+    found.extend(disk::too_small(topology, map, facts, wanted.moves));
     found
 }
 
@@ -164,14 +165,6 @@ fn of_node(topology: &Topology, group: GroupId, node: &Node, facts: &MoveFacts, 
 
 /// What a node has too little of, for the moves that may be under way at once.
 fn of_room(group: GroupId, node: &Node, room: &Room, facts: &MoveFacts, wanted: Wanted<'_>, found: &mut Vec<Obstacle>) {
-    let coming: u64 = wanted.moves.iter().filter(|m| m.to == group).filter_map(|m| m.bytes).sum();
-    if coming > 0 && coming + coming / SPARE > room.disk_bytes {
-        add(
-            found,
-            format!("{group} has {} free, and {} are to come", bytes(room.disk_bytes), bytes(coming)),
-            "make room on its leader's host, or take a group in with more room",
-        );
-    }
     let outgoing = at_once(facts, wanted, |m| m.from == group);
     let incoming = at_once(facts, wanted, |m| m.to == group);
     let count = i64::try_from(wanted.moves.len()).unwrap_or(i64::MAX).min(wanted.parallel.into());
@@ -304,7 +297,7 @@ mod tests {
             ..facts()
         };
         room(&mut facts, 1).disk_bytes = 320;
-        let expected = ["job 4", "worker-1-1", "worker-2-1", "orders", "wal_level", "Citus does 2 moves", "shard-1 has 320 B"];
+        let expected = ["job 4", "worker-1-1", "worker-2-1", "orders", "wal_level", "Citus does 2 moves", "host1 has 320 B"];
         begin(&what(&map, &facts, 300, TransferMode::Auto), &expected);
     }
 

@@ -6,13 +6,17 @@ use crate::consent::Consent;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::health::repair::{Repair, Repairs};
+use crate::observe::Scope;
 use crate::output::shards::PlanReport;
 use crate::shards::{Move, MoveFacts, ShardMap, TransferMode, Wanted, obstacles};
 use crate::steps::rebalance::ShardError;
 
-/// What moves need, asked of every node.
+/// What moves need, asked of every node and every host.
 pub async fn facts(shards: &Shards) -> Result<MoveFacts, ShardError> {
-    shards.catalog.move_facts().await.map_err(ShardError::while_doing("looking at what moves need"))
+    let hosts = shards.session.observe(Scope { hosts: true, ..Scope::default() });
+    let (facts, seen) = tokio::join!(shards.catalog.move_facts(), hosts);
+    let facts = facts.map_err(ShardError::while_doing("looking at what moves need"))?;
+    Ok(MoveFacts { disks: seen.free_disks(), ..facts })
 }
 
 /// One thing that is moved or rebuilt in a session of our own, checked for what is in its way.
