@@ -14,6 +14,7 @@ mod moves;
 mod pause;
 mod read;
 mod rebalance;
+mod refused;
 mod scale;
 mod shards;
 mod tables;
@@ -155,6 +156,8 @@ fn with_shards(lab: &Lab, runtime: &Runtime, write: &Target, shards: u32) {
     part("shards are where they are said to be", || shards::are_where_they_are_said_to_be(lab, runtime, write));
     part("shards move under load, the operator is killed", || shards::move_under_load(lab, runtime, write));
     part("one shard moves, is split, and isolated", || shards::one_by_one(lab, runtime, write));
+    part("a table without a key moves only by a plain copy", || refused::a_table_without_a_key(lab, runtime, write));
+    part("shards that cannot be isolated, split or moved stay", || refused::bad_input(lab, runtime, write));
     part("declared tables are spread under load", || tables::spread_under_load(lab, runtime, write));
     part("shards move, a leader is killed", || moves::a_leader_is_killed(lab, runtime, write));
     if is_wanted("a group is added") {
