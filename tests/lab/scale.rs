@@ -23,7 +23,7 @@ pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
         .block_on(target.batch("create table everywhere (id bigint primary key); select create_reference_table('everywhere')"));
     runtime.block_on(target.batch("insert into everywhere select generate_series(1, 10)"));
     let writer = runtime.block_on(async { Writer::start(target.clone(), "scaled") });
-    let added = lab.json(&["scale", "add-shard", "--rebalance", "--yes"]);
+    let added = lab.json(&["scale", "add-shard", "--rebalance", "--parallel", "4", "--yes"]);
     assert_eq!((&added["group"], &added["rebalance"]["state"]), (&"shard-4".into(), &"finished".into()), "{added:#}");
     assert!(text().contains(&format!("count = {}", SHARDS + 1)), "{}", text());
     assert!(shards_of(lab, "shard-4") > Some(0));
@@ -52,10 +52,24 @@ pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
     lab.ctl(&["scale", "in", "--shard", "4", "--yes"]).exits(2);
 
     // The number is free again, also for Patroni, which had registered it before.
-    lab.ctl(&["scale", "add-shard", "--rebalance", "--yes"]).ok();
+    lab.ctl(&["scale", "add-shard", "--no-rebalance", "--yes"]).ok();
+    only_named(lab, runtime, target);
+    lab.ctl(&["shards", "rebalance", "--parallel", "4", "--yes"]).ok();
+    assert!(shards_of(lab, "shard-4") > Some(0));
     lab.ctl(&["health"]).ok();
     runtime.block_on(every_session_defines(target));
     runtime.block_on(target.batch("drop table scaled, everywhere"));
+}
+
+/// `up --yes` is no consent to move data: of a group without shards it says so, and how to give it some.
+fn only_named(lab: &Lab, runtime: &Runtime, target: &Target) {
+    let jobs = || runtime.block_on(target.number("select count(*) from pg_dist_background_job"));
+    let before = jobs();
+    let up = lab.ctl(&["up", "--yes"]).ok();
+    for told in ["shard-4 has no shards yet", "`pgclusterctl shards rebalance`"] {
+        assert!(up.stderr.contains(told), "{told} is missing:\n{}", up.stderr);
+    }
+    assert_eq!((shards_of(lab, "shard-4"), jobs()), (Some(0), before), "nothing is moved");
 }
 
 /// What is defined everywhere, by several sessions of the pooler at the same time: those that knew the group before are among them.
@@ -99,6 +113,8 @@ fn wrong(lab: &Lab) {
     lab.ctl(&["scale", "in", "--shard", "0", "--yes"]).exits(2);
     lab.ctl(&["scale", "add-shard", "--hosts", "host9", "--yes"]).exits(2);
     lab.ctl(&["scale", "add-shard", "--hosts", "host1,host1", "--yes"]).exits(2);
+    let unknown = lab.ctl(&["scale", "add-shard", "--strategy", "nope", "--yes"]).exits(2);
+    assert!(unknown.stderr.contains("Citus knows by_disk_size, by_shard_count"), "{}", unknown.stderr);
 }
 
 /// Starts to take the fourth group out, and kills the operator as soon as it tells of this.
