@@ -64,6 +64,8 @@ pub(super) struct Line {
     half_sent: bool,
     /// The last packet did not fit into the window that the host has granted.
     window_full: bool,
+    /// The socket took no more when there was something to send.
+    held_up: bool,
     hung_up: bool,
     closed: bool,
 }
@@ -137,6 +139,7 @@ impl Line {
             from_local: Flow::default(),
             half_sent: false,
             window_full: false,
+            held_up: false,
             hung_up: false,
             closed: false,
         }
@@ -223,9 +226,11 @@ impl Line {
     /// Operator → host.
     fn outward(&mut self, session: &Session, socket: &TcpStream) -> Result<bool, Broken> {
         let mut moved = false;
+        self.held_up = false;
         for _ in 0..TURN {
             if !self.from_local.is_empty() {
                 if !writable(socket)? {
+                    self.held_up = true;
                     break;
                 }
                 if self.send(session) == 0 {
@@ -246,7 +251,11 @@ impl Line {
                 moved = true;
             }
         }
-        if self.from_local.ended && self.from_local.is_empty() && !self.from_local.told && writable(socket)? {
+        if self.from_local.ended && self.from_local.is_empty() && !self.from_local.told {
+            if !writable(socket)? {
+                self.held_up = true;
+                return Ok(moved);
+            }
             match self.channel.send_eof() {
                 Err(error) if would_block(&error) => {}
                 // Any other error: the host has closed the channel, `finish` will see it.
@@ -344,6 +353,11 @@ impl Line {
         self.pipe.is_some()
             && ((self.takes_remote() && (self.channel.read_window().available > 0 || self.channel.eof()))
                 || (self.window_full && self.channel.write_window().remaining > 0))
+    }
+
+    /// Whether it had something to send, and the socket took no more, or took a part.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.half_sent || (self.held_up && self.pipe.is_some())
     }
 
     fn takes_remote(&self) -> bool {

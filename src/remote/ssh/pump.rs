@@ -100,13 +100,15 @@ impl Pump {
     pub(super) fn run(mut self) {
         let end = loop {
             self.take_commands();
-            if let Err(broken) = self.turn() {
-                break Some(broken);
-            }
+            let ended = match self.turn() {
+                Ok(ended) => ended,
+                Err(broken) => break Some(broken),
+            };
             if self.released && self.lines.is_empty() && self.queue.is_empty() {
                 break None;
             }
-            if let Err(broken) = self.sleep() {
+            let slept = if ended { self.sleep() } else { self.wait_writable() };
+            if let Err(broken) = slept {
                 break Some(broken);
             }
         };
@@ -138,14 +140,15 @@ impl Pump {
         }
     }
 
-    /// Moves whatever can be moved now.
-    fn turn(&mut self) -> Result<(), Broken> {
+    /// Moves whatever can be moved now; false when it broke off because the socket took no more. That has to be told: by the time the
+    /// socket is asked again it may have room, and whoever was left out would be waited for by nobody.
+    fn turn(&mut self) -> Result<bool, Broken> {
         loop {
             let mut moved = false;
             let keys: Vec<u64> = self.lines.keys().copied().collect();
             for key in keys {
                 if !self.writable()? {
-                    return Ok(());
+                    return Ok(false);
                 }
                 let Some(line) = self.lines.get_mut(&key) else { continue };
                 moved |= line.pump(&self.session, &self.socket)?;
@@ -155,12 +158,12 @@ impl Pump {
                 }
             }
             if !self.writable()? {
-                return Ok(());
+                return Ok(false);
             }
             self.pull_for_anchor()?;
             moved |= self.open()?;
             if !moved && !self.lines.values().any(Line::has_input) {
-                return Ok(());
+                return Ok(!self.lines.values().any(Line::is_held_up));
             }
             self.take_commands();
         }
