@@ -1,11 +1,11 @@
 //! Doing what a scenario says, act by act. Part of the [`Director`]'s work.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 
-use super::director::Director;
+use super::director::{Director, WHOLE_LOOK};
 use super::fault::disk::{self, Disk};
 use super::fault::network::{self, Cut};
 use super::fault::{power, process};
@@ -15,10 +15,14 @@ use super::scenario::{Act, Direction, Peer, Place, Scenario, Time, Weather, Who}
 use super::workload::Workload;
 use super::{DrillError, fault, target};
 use crate::lab::{self, LabName};
-use crate::observe::observe;
+use crate::observe::{Scope, observe};
 use crate::remote::container::Container;
 use crate::remote::etcd::Etcd;
 use crate::topology::{GroupId, HostName};
+
+/// How long Swarm may take until it misses a host: three of its heartbeats, 5 s each (`docker swarm update --dispatcher-heartbeat`), and
+/// one more.
+const MISSED: Duration = Duration::from_secs(20);
 
 impl Director<'_> {
     /// Does everything in order.
@@ -198,6 +202,7 @@ impl Director<'_> {
         if self.dark.is_empty() {
             return Err(no_switch());
         }
+        self.wait_until_missed().await?;
         let (name, clock) = self.dark.remove(0);
         notes.barred.extend(target::bound(&name, self.topology));
         notes.tell(format!("power is back on {name}, and nowhere else"));
@@ -218,9 +223,25 @@ impl Director<'_> {
     }
 
     async fn power_on(&mut self, lab: Option<&LabName>, notes: &mut Notes) -> Result<(), DrillError> {
+        self.wait_until_missed().await?;
         notes.tell("power is back");
         self.lights(lab.ok_or_else(no_switch)?).await?;
         self.fleet.revive(self.topology).await;
+        Ok(())
+    }
+
+    /// Waits until Swarm has noticed which hosts are gone: they take longer to boot than that, and those of a lab do not. One that is back in
+    /// the moment in which it is given up may be `down` for Swarm until its daemon starts once more (seen with dockerd 26.1).
+    async fn wait_until_missed(&self) -> Result<(), DrillError> {
+        let started = Instant::now();
+        while started.elapsed() < MISSED {
+            let observed = observe(self.topology, &self.fleet, Scope { swarm: true, ..Scope::default() }).await;
+            if self.dark.iter().all(|(host, _)| target::is_down(host, &observed)) {
+                break;
+            }
+            self.stopped()?;
+            tokio::time::sleep(WHOLE_LOOK).await;
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::scenario::{Place, Who};
 use crate::observe::Scope;
-use crate::observe::model::{GroupState, Observed};
+use crate::observe::model::{GroupState, NodeFacts, Observed};
 use crate::templates::artifacts::LABEL_HOST;
 use crate::topology::model::Replication;
 use crate::topology::{GroupId, HostName, Topology};
@@ -72,6 +72,13 @@ pub fn host(place: Place, topology: &Topology, observed: &Observed) -> Option<Ho
             topology.hosts.iter().map(|h| &h.name).find(|name| name.as_str() == label).cloned()
         }
     }
+}
+
+/// Whether Swarm takes a host for lost.
+pub fn is_down(host: &HostName, observed: &Observed) -> bool {
+    let nodes = observed.swarm.known().into_iter().flat_map(|swarm| swarm.nodes.values());
+    let its = |node: &&NodeFacts| node.labels.get(LABEL_HOST).is_some_and(|label| label == host.as_str());
+    nodes.filter(its).any(|node| node.state == "down")
 }
 
 /// Where a group is led from.

@@ -3,8 +3,8 @@
 use super::{Finding, Look, etcd};
 use crate::topology::GroupId;
 
-/// etcd's leader is not on the coordinator leader's host: a host that holds both takes longer to replace, because a new etcd
-/// leader extends every lease to its full TTL before the old coordinator leader's can expire.
+/// etcd's leader is not on the coordinator leader's host: a new etcd leader extends every lease to its full TTL, so that without guards,
+/// which go by heartbeats, a host that holds both takes longer to replace.
 pub fn etcd_leader(look: &Look<'_>) -> Vec<Finding> {
     const SUBJECT: &str = "etcd";
     let members = &look.topology.etcd;
@@ -25,10 +25,15 @@ pub fn etcd_leader(look: &Look<'_>) -> Vec<Finding> {
             Finding::warn(SUBJECT, "unknown: no coordinator leads", "see leader").following(Some("leader coordinator".into()))
         }
         Some(member) if member.host == leader.host => {
+            let cost = if look.topology.guard.enabled {
+                "a guard moves one of them soon"
+            } else {
+                "losing it takes an election and an extended lease longer"
+            };
             let other = members.iter().find(|m| m.host != leader.host).map_or("another member", |m| m.name.as_str());
             Finding::warn(
                 SUBJECT,
-                format!("{} and {} both lead on {}: losing it takes up to a ttl longer", leader.name, member.name, leader.host),
+                format!("{} and {} both lead on {}: {cost}", leader.name, member.name, leader.host),
                 format!("pgclusterctl exec {} -- etcdctl move-leader to the id of {other}", leader.name),
             )
         }
@@ -51,6 +56,10 @@ mod tests {
         }
         let findings = etcd_leader(&Look { topology: &topology, observed: &observed });
         assert_eq!(findings[0].verdict, Verdict::Warn);
-        assert!(findings[0].evidence.contains("host1"), "{findings:?}");
+        assert!(findings[0].evidence.contains("host1: a guard moves"), "{findings:?}");
+        let mut unguarded = topology;
+        unguarded.guard.enabled = false;
+        let findings = etcd_leader(&Look { topology: &unguarded, observed: &observed });
+        assert!(findings[0].evidence.contains("an extended lease longer"), "{findings:?}");
     }
 }

@@ -216,7 +216,8 @@ fn back_in_time(rule: Rule, heartbeats: bool) -> impl Iterator<Item = (u64, Outc
         let at = 15 * SECOND + seed * 7 * MS;
         let back = at + 6 * SECOND + (seed % 30) * 100 * MS;
         let schedule = vec![(at, Action::CutEtcd(Target::Leader, Way::Both)), (back, Action::Heal)];
-        (seed, run(Setup { rule, heartbeats, length: 30 * SECOND, ..setup(seed) }, schedule))
+        // One guard: others that are not stopped would be first.
+        (seed, run(Setup { rule, heartbeats, guards: 1, length: 30 * SECOND, ..setup(seed) }, schedule))
     })
 }
 
