@@ -21,6 +21,7 @@ use crate::output::{Report, Ui};
 use crate::plan::Plan;
 use crate::plan::planner::health_conditions;
 use crate::quantity::whole_millis;
+use crate::steps::poolers;
 use crate::topology::{GroupId, Topology};
 
 /// Arguments of `up`.
@@ -121,13 +122,18 @@ async fn idle_groups(session: &Session) -> Option<Vec<GroupId>> {
 /// Plans and runs until nothing is pending and all is healthy. The first plan is made again under the lock: between
 /// consent and lock somebody else may have worked.
 pub(super) async fn converge(session: &Session, events: &Events, limits: Limits<'_>) -> Result<(), CommandError> {
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let (plan, _) = session.plan().await?;
         if plan.is_empty() {
             let until = health_conditions(&session.topology, &session.artifacts);
             let mut health = Plan::default();
             health.push("healthy", Vec::new(), until);
-            return Ok(runner::run(&health, session.world(), events, limits).await?);
+            runner::run(&health, session.world(), events, limits).await?;
+            // Members may be elsewhere by now, or have led and lead no more: sessions that poolers keep would try them once more.
+            if round > 0 && session.topology.citus.is_some() {
+                poolers::renew(session.world()).await?;
+            }
+            return Ok(());
         }
         runner::run(&plan, session.world(), events, limits).await?;
     }
