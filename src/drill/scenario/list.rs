@@ -74,12 +74,13 @@ pub const ALL: &[Scenario] = &[
     )
     .event(Event::Isolation)
     .after(&[Arrange::LeaderWithVip, Arrange::EtcdLedElsewhere]),
-    // Without a promise: its leaders are heard renewing their leases for as long as they try, up to two of Patroni's retry timeouts.
+    // Its leaders are heard asking for renewals, but write no heartbeat, as they hear no answer.
     scenario(
         "isolation-inbound",
         "the leader's host hears nobody for longer than the ttl; the VIP is elsewhere",
         &[Isolate(Place::OfLeader, Direction::Inbound, BeyondTtl), Wait(BeyondTtl)],
     )
+    .event(Event::Isolation)
     .after(&[Arrange::LeaderWithoutVip, Arrange::EtcdLedElsewhere]),
     scenario(
         "isolation-outbound",
