@@ -19,6 +19,14 @@ pub enum LabError {
     /// The lab host's image.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A host stays on the network, so that its loss would be heard.
+    #[error("{host} cannot be taken off the network, and keeps its power: {said}")]
+    Silence {
+        /// Its container.
+        host: String,
+        /// What the command said.
+        said: String,
+    },
     /// A subnet that no lab can have.
     #[error("the subnet {subnet} cannot be a lab's: {reason}")]
     Subnet {
@@ -144,7 +152,7 @@ impl Failure for LabError {
             Self::Subnet { .. } | Self::NoHost { .. } | Self::TooMany { .. } => Exit::Usage,
             Self::SubnetTaken { .. } | Self::Differs { .. } | Self::NoLab { .. } => Exit::Refused,
             Self::Off { .. } => Exit::Unhealthy,
-            Self::Privileges { .. } => Exit::Unreachable,
+            Self::Privileges { .. } | Self::Silence { .. } => Exit::Unreachable,
             Self::Ended { .. } | Self::NotReady { .. } => Exit::Partial,
             Self::Program { .. } | Self::File { .. } => Exit::Internal,
         }
@@ -170,6 +178,7 @@ impl Failure for LabError {
                 "the inner Docker daemon needs overlayfs, bridges, iptables (nf_tables) and VXLAN from this machine's kernel".into(),
                 "`pgclusterctl lab down` removes what was made".into(),
             ],
+            Self::Silence { host, .. } => vec![format!("`docker exec {host} ip link` shows what it has; `pgclusterctl lab up` repairs it")],
             Self::Program { hint, .. } => vec![(*hint).to_owned()],
             Self::Subnet { .. } | Self::NoHost { .. } | Self::TooMany { .. } | Self::File { .. } => Vec::new(),
         }

@@ -16,7 +16,8 @@ use crate::consent::Consent;
 use crate::images::local::{self, failed, is_not_found};
 use crate::output::{Step, Ui};
 
-/// Cuts a host's power: every process in it is gone at once, nothing is written any more. Returns false when it was off already.
+/// Cuts a host's power: every process in it is gone at once, nothing is written any more, and nobody is told. Returns false when it was
+/// off already.
 pub async fn kill(name: &LabName, host: &str) -> Result<bool, LabError> {
     let docker = local::connect().await?;
     let (existing, _) = known(&docker, name).await?;
@@ -24,9 +25,18 @@ pub async fn kill(name: &LabName, host: &str) -> Result<bool, LabError> {
         return Ok(false);
     }
     let object = name.object(host);
+    silence(&docker, &object).await?;
     let options = KillContainerOptions { signal: "SIGKILL".into() };
     docker.kill_container(&object, Some(options)).await.map_err(failed(format!("kill the container {object}")))?;
     Ok(true)
+}
+
+/// Takes a host off the network; it is back on it when it is switched on again. Kernels that go on without their processes say good-bye
+/// to their peers and turn others away, which no host without power does.
+async fn silence(docker: &Docker, object: &str) -> Result<(), LabError> {
+    const DOWN: &str = "for link in /sys/class/net/eth*; do ip link set dev \"${link##*/}\" down || exit; done";
+    let (code, said) = host::exec(docker, object, &["sh", "-c", DOWN]).await?;
+    if code == 0 { Ok(()) } else { Err(LabError::Silence { host: object.to_owned(), said: said.trim().to_owned() }) }
 }
 
 /// The lab that a host of this name and address belongs to, on or off; `None` when it is no lab host of this machine.

@@ -11,6 +11,8 @@ use crate::topology::Topology;
 use crate::topology::ids::GroupId;
 use crate::topology::model::{Group, Replication};
 use crate::topology::resources::postgres_parameters;
+use crate::topology::timing::WAL_SENDER_TIMEOUT;
+use crate::topology::units::show_duration;
 
 /// Where the container keeps the server's certificate: in the data volume beside the data folder, so that it outlives the
 /// container and is not part of a base backup.
@@ -100,10 +102,9 @@ fn transport() -> [(&'static str, String); 14] {
         ("tcp_user_timeout", format!("{}ms", AMONG.user_timeout.as_millis())),
         // A query whose client is gone is ended instead of running on for nobody.
         ("client_connection_check_interval", "2s".into()),
-        // The default of 60 s would hide a broken replication connection for longer than a failover takes. On the leader this
-        // is also how long commits wait for a synchronous standby whose host has vanished before Patroni names another.
+        // The default of 60 s would hide a broken replication connection for longer than a failover takes.
         ("wal_receiver_timeout", "5s".into()),
-        ("wal_sender_timeout", "5s".into()),
+        ("wal_sender_timeout", show_duration(WAL_SENDER_TIMEOUT)),
         // Must stay well below wal_sender_timeout; also keeps the measured lag fresh.
         ("wal_receiver_status_interval", "1s".into()),
         // How soon a standby asks again after losing its leader (default 5 s).

@@ -331,7 +331,10 @@ pub struct PromiseSection {
     /// The network cuts the coordinator leader's host off from all others. Default: 10 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub isolation: Option<At<String>>,
-    /// The proxy host that holds the VIP, or HAProxy on it, is lost; no leader is. Default: 1.5 s, or the budget's 95th percentile where that is more.
+    /// A host with synchronous standbys is lost, and no leader: commits wait until they are given up. Default: 8 s, or the budget's 95th percentile where that is more.
+    #[schemars(regex(pattern = limits::DURATION_PATTERN))]
+    pub standby_loss: Option<At<String>>,
+    /// The proxy host that holds the VIP, or HAProxy on it, is lost, and nobody whom commits wait for. Default: 1.5 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub vip: Option<At<String>>,
     /// Pause of writes when leadership is handed over by order. Default: 2 s, or the budget's 95th percentile where that is more.

@@ -30,7 +30,9 @@ pub enum Event {
     HostLossWithEtcdLeader,
     /// The network cuts the coordinator leader's host off from all others.
     Isolation,
-    /// The proxy host that holds the VIP, or HAProxy on it, is lost; no leader is.
+    /// A host with synchronous standbys is lost, and no leader: commits wait until they are given up.
+    StandbyLoss,
+    /// The proxy host that holds the VIP, or HAProxy on it, is lost, and nobody whom commits wait for.
     Vip,
     /// Leadership of the coordinators is handed over by order.
     SwitchoverPause,
@@ -38,13 +40,14 @@ pub enum Event {
 
 impl Event {
     /// All of them, the smaller ones first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PostgresCrash,
         Self::ContainerKill,
         Self::ShardLeaderKill,
         Self::HostLoss,
         Self::HostLossWithEtcdLeader,
         Self::Isolation,
+        Self::StandbyLoss,
         Self::Vip,
         Self::SwitchoverPause,
     ];
@@ -58,6 +61,7 @@ impl Event {
             Self::HostLoss => "host_loss",
             Self::HostLossWithEtcdLeader => "host_loss_with_etcd_leader",
             Self::Isolation => "isolation",
+            Self::StandbyLoss => "standby_loss",
             Self::Vip => "vip",
             Self::SwitchoverPause => "switchover_pause",
         }
@@ -70,6 +74,7 @@ impl Event {
             Self::SwitchoverPause => 2_000,
             Self::ContainerKill => 3_000,
             Self::PostgresCrash | Self::ShardLeaderKill => 4_000,
+            Self::StandbyLoss => 8_000,
             Self::HostLoss => 9_000,
             Self::HostLossWithEtcdLeader | Self::Isolation => 10_000,
         })

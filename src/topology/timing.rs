@@ -12,6 +12,9 @@ pub const ETCD_HEARTBEAT: Duration = Duration::from_millis(100);
 /// Silence after which an etcd member stands for election; it waits between one and two of them (Raft). Half of etcd's
 /// default: when a host is lost with etcd's leader on it, twice this and more is part of the outage.
 pub const ETCD_ELECTION: Duration = Duration::from_millis(500);
+/// How long a leader hears nothing from a standby until it ends its replication (`wal_sender_timeout`). Commits wait for so long for a
+/// synchronous standby whose host has vanished. The default of 60 s is longer than a failover.
+pub const WAL_SENDER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often etcd looks for expired leases (etcd, `lease/lessor.go`).
 pub const ETCD_LEASE_SCAN: Duration = Duration::from_millis(500);
 

@@ -58,12 +58,13 @@ pub const ALL: &[Scenario] = &[
     )
     .event(Event::HostLossWithEtcdLeader)
     .after(&[Arrange::LeaderWithVip]),
+    // Of a group that is led elsewhere it may have the synchronous standby, which takes longer than the VIP.
     scenario(
         "vip-holder-loss",
-        "the host with the VIP loses its power, the leader is elsewhere",
+        "the host with the VIP loses its power, and no leader with it",
         &[PowerOff(Place::OfVip), UntilServed, Wait(DARK), PowerOn],
     )
-    .event(Event::Vip)
+    .event(Event::StandbyLoss)
     .after(&[Arrange::NoLeaderWithVip]),
     scenario("haproxy-kill", "HAProxy beside the VIP is killed", &[Kill(Who::Haproxy)]).event(Event::Vip).ci(),
     scenario("pgbouncer-kill", "PgBouncer beside the VIP is killed", &[Kill(Who::Pgbouncer)]).event(Event::Vip),
@@ -99,7 +100,8 @@ pub const ALL: &[Scenario] = &[
         "cut-standby",
         "the leader and its synchronous standby do not reach each other for 20 s",
         &[Cut(Who::Leader, Peer::SyncStandby, secs(20)), Wait(secs(20))],
-    ),
+    )
+    .event(Event::StandbyLoss),
     scenario("cut-etcd", "the leader does not reach etcd for longer than the ttl", &[Cut(Who::Leader, Peer::Etcd, BeyondTtl), Wait(BeyondTtl)])
         .event(Event::Isolation),
     scenario("etcd-leader-kill", "the member that leads etcd is killed", &[Kill(Who::EtcdLeader), Wait(secs(5))]),
@@ -108,7 +110,8 @@ pub const ALL: &[Scenario] = &[
         "all but one member of etcd stand still for 15 s: no leader may stay, and one comes back",
         &[Freeze(Who::EtcdMajority, secs(15)), Wait(secs(15))],
     ),
-    scenario("standby-loss", "the synchronous standby is killed: commits wait for another", &[Kill(Who::SyncStandby)]),
+    scenario("standby-loss", "the synchronous standby is killed: commits wait for another", &[Kill(Who::SyncStandby)])
+        .event(Event::StandbyLoss),
     scenario(
         "replica-lag",
         "leader and synchronous standby are lost, the standby that is left lags: it may not lead, one of them has to come back",
@@ -128,6 +131,12 @@ pub const ALL: &[Scenario] = &[
         "all standbys stand still for 3 s, then the leader is killed: what replication may lose, it loses now",
         &[Lag(Who::Standbys, secs(15)), Wait(secs(3)), Kill(Who::Leader), UntilServed, Wait(secs(12))],
     ),
+    scenario(
+        "lagging-host-loss",
+        "all standbys stand still for 3 s, then the leader's host loses its power: the same, and the files are away as well",
+        &[Lag(Who::Standbys, secs(15)), Wait(secs(3)), PowerOff(Place::OfLeader), UntilServed, Wait(DARK), PowerOn],
+    )
+    .after(&[Arrange::EtcdLedElsewhere]),
     scenario(
         "disk-full",
         "the disk under the leader's data is full for 20 s",

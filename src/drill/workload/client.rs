@@ -61,7 +61,7 @@ async fn perform(shared: &Shared, spec: &ClientSpec, call: &Invocation, kept: &m
     let (target, timeouts) = (&shared.options.target, &shared.options.timeouts);
     let session = match kept.take().filter(|session| !session.is_over()) {
         Some(session) => session,
-        None => match Session::open(target, timeouts.connect, timeouts.operation).await {
+        None => match Session::open(target, timeouts).await {
             Ok(session) => session,
             Err(trouble) => return classify(Stage::Open, &trouble),
         },

@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage};
 
-use super::Target;
 use super::classify::Trouble;
+use super::{Target, Timeouts};
 
 /// When to ask whether a silent peer is still there.
 const KEEPALIVE: Duration = Duration::from_secs(1);
@@ -29,11 +29,12 @@ impl Drop for Session {
 }
 
 impl Session {
-    /// Connects and logs in within `limit`.
-    pub(super) async fn open(target: &Target, limit: Duration, user_timeout: Duration) -> Result<Self, Trouble> {
+    /// Connects and logs in, with its patience.
+    pub(super) async fn open(target: &Target, timeouts: &Timeouts) -> Result<Self, Trouble> {
+        let limit = timeouts.connect;
         let mut config = Config::new();
         config.host(&target.host).port(target.port).user(&target.user).password(&target.password).dbname(&target.dbname);
-        config.application_name("pgclusterctl-drill").connect_timeout(limit).tcp_user_timeout(user_timeout);
+        config.application_name("pgclusterctl-drill").connect_timeout(timeouts.reach).tcp_user_timeout(timeouts.operation);
         config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE).keepalives_retries(2);
         let connecting = tokio::time::timeout(limit, config.connect(NoTls)).await;
         let (client, mut connection) = connecting.map_err(|_| Trouble::Silent(limit))??;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{End, terms};
 use crate::topology::ids::{GroupId, HostName};
-use crate::topology::model::{Group, Topology};
+use crate::topology::model::{Group, Replication, Topology};
 use crate::topology::promise::Event;
 use crate::topology::tolerance;
 
@@ -16,6 +16,7 @@ pub(super) fn end(topology: &Topology, event: Event) -> End {
         Event::ContainerKill => container_kill(topology),
         Event::ShardLeaderKill => shard_leader_kill(topology),
         Event::HostLoss | Event::HostLossWithEtcdLeader | Event::Isolation => host_loss(topology, event),
+        Event::StandbyLoss => standby_loss(topology),
         Event::Vip => vip(topology),
         Event::SwitchoverPause => switchover(topology),
     }
@@ -92,6 +93,21 @@ fn host_loss(topology: &Topology, event: Event) -> End {
     parts.extend([terms::new_leader(topology, false, true), terms::sessions(topology)]);
     parts.extend((event == Event::Isolation).then(terms::lives_on));
     End::After(parts)
+}
+
+fn standby_loss(topology: &Topology) -> End {
+    let waits = |group: &Group| group.replication != Replication::Async && group.members.len() > 1;
+    if !topology.groups.iter().any(waits) {
+        return End::Absent("commits wait for no standby".to_owned());
+    }
+    if tolerance::report(topology, 1).any_hosts == 0 {
+        return End::Unbounded("the loss of one host stops writes: see `topology tolerance`".to_owned());
+    }
+    let Some(silence) = terms::silence(topology) else {
+        let why = "postgres.parameters.wal_sender_timeout says for how long commits wait, and is no duration above 0";
+        return End::Unbounded(why.to_owned());
+    };
+    End::After(vec![silence, terms::notices(topology), terms::standby_left_out(), terms::clients()])
 }
 
 fn vip(topology: &Topology) -> End {

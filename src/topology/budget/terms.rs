@@ -10,9 +10,9 @@ use crate::topology::limits::{GUARD_MARGIN, LOOP_WAIT_MIN, RETRY_TIMEOUT_MIN};
 use crate::topology::model::{Group, Timings, Topology};
 use crate::topology::timing::{
     ETCD_ELECTION, ETCD_LEASE_SCAN, GUARD_LOOK, HAPROXY_CHECK, POOLER_CONNECT_TIMEOUT, POOLER_LOGIN_RETRY, POOLER_ROUND,
-    RESTART_DELAY, SERVER_CHECK, VRRP_ADVERT, guard_is_first, vrrp_down_timer, vrrp_skew,
+    RESTART_DELAY, SERVER_CHECK, VRRP_ADVERT, WAL_SENDER_TIMEOUT, guard_is_first, vrrp_down_timer, vrrp_skew,
 };
-use crate::topology::units::show_duration as show;
+use crate::topology::units::{parse_duration, show_duration as show};
 
 /// What no setting bounds, on average and at worst. Only whole outages and promotions were measured (docs/drills: a lab, three hosts on
 /// one machine of two cores); the others are estimates whose sums agree with those outages, which the tests hold.
@@ -46,6 +46,8 @@ const DIE_EVENT: Estimate = estimate(450, 900);
 /// A leader whose PostgreSQL is gone asks its standbys whether one of them can lead, ends what is left of PostgreSQL, and gives its key
 /// back.
 const KEY_GIVEN_BACK: Estimate = estimate(400, 700);
+/// A synchronous standby's name is taken out of etcd, then out of PostgreSQL's settings, which are loaded anew.
+const LEFT_OUT: Estimate = estimate(300, 800);
 /// A container's start, without Swarm's delay.
 const CONTAINER_START: Estimate = estimate(400, 1_000);
 /// Patroni's start, from its container's start to its first round.
@@ -304,6 +306,23 @@ pub(super) fn notices(topology: &Topology) -> Term {
     let loop_wait = topology.failover.loop_wait;
     let lever = (loop_wait > LOOP_WAIT_MIN).then_some(Lever::LoopWait);
     term("Patroni notices", loop_wait / 2, loop_wait, format!("once in a round: loop_wait {}", show(loop_wait))).lever(lever)
+}
+
+/// A synchronous standby's host is silent; `None` where the topology sets a limit that is none.
+pub(super) fn silence(topology: &Topology) -> Option<Term> {
+    const NAME: &str = "wal_sender_timeout";
+    let limit = match topology.parameters.get(NAME) {
+        None => WAL_SENDER_TIMEOUT,
+        // PostgreSQL takes a bare number for milliseconds.
+        Some(written) => written.parse().map(Duration::from_millis).or_else(|_| parse_duration(written)).ok()?,
+    };
+    let source = format!("{NAME} {}: until then the leader waits for its confirmation of every commit", show(limit));
+    (!limit.is_zero()).then(|| term(NAME, limit, limit, source))
+}
+
+/// Patroni has noticed that it is gone, and makes do without it.
+pub(super) fn standby_left_out() -> Term {
+    estimated("standby is left out", &LEFT_OUT, "its name is taken out of etcd and of synchronous_standby_names")
 }
 
 /// The crashed leader gets so long to recover where it is.

@@ -54,7 +54,7 @@ fn measurements_without_shard_groups_lie_within_the_budget() {
 /// What drills measured (docs/drills: release build, three hosts with three shard groups on one machine of two cores): half of the
 /// runs, 95 of 100 and all of them took no longer than so many milliseconds. Where there were fewer than twenty runs the longest
 /// stands for the 95th percentile.
-const MEASURED: [(Event, [u64; 3]); 7] = [
+const MEASURED: [(Event, [u64; 3]); 8] = [
     // 4 runs: postmaster-kill and backend-kill.
     (Event::PostgresCrash, [2_500, 2_800, 2_800]),
     (Event::ContainerKill, [1_700, 2_400, 2_600]),
@@ -62,6 +62,8 @@ const MEASURED: [(Event, [u64; 3]); 7] = [
     (Event::HostLoss, [8_400, 8_900, 9_400]),
     // 3 runs.
     (Event::Isolation, [9_300, 9_400, 9_400]),
+    // 4 runs: vip-holder-loss and cut-standby.
+    (Event::StandbyLoss, [6_500, 6_800, 6_800]),
     // haproxy-kill.
     (Event::Vip, [1_200, 1_400, 1_500]),
     (Event::SwitchoverPause, [1_700, 2_000, 2_100]),
@@ -108,7 +110,7 @@ fn wherever_a_leader_changes_sessions_begin_anew() {
         terms.into_iter().find(|term| term.name == "sessions begin anew")
     };
     let (shards, plain) = (example("three-hosts"), example("ha"));
-    for event in Event::ALL.into_iter().filter(|event| *event != Event::Vip) {
+    for event in Event::ALL.into_iter().filter(|event| ![Event::StandbyLoss, Event::Vip].contains(event)) {
         assert!(part(&shards, event).is_some(), "{event}");
     }
     assert!(
@@ -128,6 +130,28 @@ fn without_a_guard_a_lost_host_costs_the_ttl() {
     assert!(lever.is_some_and(|(lever, p95)| lever == Lever::Guard && p95 <= Duration::from_millis(guarded)), "{lever:?}");
     topology.failover.ttl = seconds(30);
     assert_eq!(worst(&topology, Event::HostLoss), waiting + 10_000);
+}
+
+#[test]
+fn a_lost_standby_costs_what_its_leader_waits() {
+    let base = example("three-hosts");
+    assert_eq!(of(&base, Event::StandbyLoss).lever(&base).map(|(lever, _)| lever), None);
+    let with = |limit: &str| {
+        let mut topology = base.clone();
+        topology.parameters.insert("wal_sender_timeout".into(), limit.into());
+        of(&topology, Event::StandbyLoss)
+    };
+    let usual = worst(&base, Event::StandbyLoss);
+    for (limit, more) in [("10s", 5_000), ("10000", 5_000), ("5s", 0)] {
+        let worst = with(limit).worst().map(|worst| worst.as_millis());
+        assert_eq!(worst, Some(u128::from(usual + more)), "{limit}");
+    }
+    for endless in ["0", "soon"] {
+        assert!(matches!(with(endless).end, End::Unbounded(_)), "{endless}");
+    }
+    let mut topology = base.clone();
+    topology.groups.iter_mut().for_each(|group| group.replication = crate::topology::model::Replication::Async);
+    assert!(matches!(of(&topology, Event::StandbyLoss).end, End::Absent(_)), "nobody waits for a standby");
 }
 
 #[test]

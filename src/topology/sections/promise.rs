@@ -102,6 +102,7 @@ fn written(section: &PromiseSection, event: Event) -> Option<&At<String>> {
         Event::HostLoss => section.host_loss.as_ref(),
         Event::HostLossWithEtcdLeader => section.host_loss_with_etcd_leader.as_ref(),
         Event::Isolation => section.isolation.as_ref(),
+        Event::StandbyLoss => section.standby_loss.as_ref(),
         Event::Vip => section.vip.as_ref(),
         Event::SwitchoverPause => section.switchover_pause.as_ref(),
     }
