@@ -6,7 +6,7 @@ use super::password::{self, Owner};
 use super::session::Session;
 use crate::cli::Format;
 use crate::context::Context;
-use crate::drill::director::Director;
+use crate::drill::director::{AT_FIRST, BEFORE, Director};
 use crate::drill::report::{DrillReport, NotCarriedOut, Outcome, Run, SCHEMA_VERSION, Skipped};
 use crate::drill::scenario::{self, Scenario};
 use crate::drill::workload::Target;
@@ -255,7 +255,7 @@ async fn perform(
     for (number, scenario) in (1..=repeat).flat_map(|number| scenarios.iter().map(move |scenario| (number, *scenario))) {
         let ended = |reason: String| Err(NotCarriedOut { scenario: scenario.name.to_owned(), number, reason });
         if unfit.is_none()
-            && let Err(error) = director.ready().await
+            && let Err(error) = director.ready(if outcomes.is_empty() { AT_FIRST } else { BEFORE }).await
         {
             // Before anything was begun it is a refusal, and no result.
             if outcomes.is_empty() || error.exit() == Exit::Interrupted {

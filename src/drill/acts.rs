@@ -18,6 +18,7 @@ use crate::lab::{self, LabName};
 use crate::observe::{Scope, observe};
 use crate::remote::container::Container;
 use crate::remote::etcd::Etcd;
+use crate::steps::poolers;
 use crate::topology::{GroupId, HostName};
 
 /// How long Swarm may take until it misses a host: three of its heartbeats, 5 s each (`docker swarm update --dispatcher-heartbeat`), and
@@ -386,10 +387,10 @@ impl Director<'_> {
     async fn kill_and_complete(&self, notes: &mut Notes) -> Result<(), DrillError> {
         let changed = Changed::copy_of(self.topology_file)?;
         notes.harm("`up` begins to roll out a setting that restarts every member");
-        if operator::kill_up_in_hand_over(&changed.path).await? {
-            notes.tell("SIGKILL to `up` while it hands over leadership");
+        if operator::kill_up(&changed.path, poolers::held_back(self.world())).await? {
+            notes.tell("SIGKILL to `up` while it holds clients back to hand over leadership");
         } else {
-            notes.reasons.push("`up` ended without handing over, so it was not killed".into());
+            notes.reasons.push("`up` ended without holding clients back, so it was not killed".into());
         }
         operator::run(&changed.path, &["up"]).await?;
         notes.tell("another `up` has completed the change");

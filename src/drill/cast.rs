@@ -58,7 +58,7 @@ pub async fn prepare(world: World<'_>, casting: Casting, leader: &str) -> Result
     };
     Workload::prepare(&options, citus).await?;
     let keys = if citus { placed(world, leader).await? } else { BTreeMap::from([(GroupId::COORDINATOR, KEYS.collect())]) };
-    options.clients = clients(&keys, casting.hit, casting.clients);
+    options.clients = clients(&keys, citus, casting.hit, casting.clients);
     options.limits.operations = operations(options.clients.len(), casting.run_time);
     Ok(options)
 }
@@ -70,18 +70,25 @@ fn operations(clients: usize, run_time: Duration) -> u64 {
 }
 
 /// Clients of every group: of the one that is hit as many as were asked for, of the others a few; one list that two share, and
-/// two that move money between all groups.
-fn clients(keys: &BTreeMap<GroupId, Vec<i32>>, hit: GroupId, count: usize) -> Vec<ClientSpec> {
-    let mut clients = Vec::new();
-    for (group, keys) in keys {
-        let share = if *group == hit {
+/// two that move money between all groups. With Citus those of the coordinators write to the coordinators' own log.
+fn clients(keys: &BTreeMap<GroupId, Vec<i32>>, citus: bool, hit: GroupId, count: usize) -> Vec<ClientSpec> {
+    let share = |group: GroupId| {
+        if group == hit {
             count
         } else if hit.is_coordinator() {
-            // The coordinators hold no rows of their own: hit, all groups are hit alike.
+            // The way to every shard leads through the coordinators: hit, all groups are hit alike.
             count.div_ceil(3).max(OTHERS)
         } else {
             OTHERS
-        };
+        }
+    };
+    let mut clients = Vec::new();
+    if citus {
+        let own = |key| ClientSpec { key, group: GroupId::COORDINATOR.to_string(), task: Task::Own };
+        clients.extend(KEYS.take(share(GroupId::COORDINATOR)).map(own));
+    }
+    for (group, keys) in keys {
+        let share = share(*group);
         let name = group.to_string();
         for (index, key) in keys.iter().take(share).enumerate() {
             let task = if index % 4 == 3 { Task::Autocommit } else { Task::Register };
@@ -124,6 +131,27 @@ pub async fn connect(world: World<'_>, member: &str) -> Result<(crate::remote::c
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_group_has_clients_and_the_one_that_is_hit_has_most() {
+        let keys = BTreeMap::from([(GroupId(1), vec![1, 4, 7, 9, 12, 15, 18, 20, 21]), (GroupId(2), vec![2, 3, 5])]);
+        let count = |clients: &[ClientSpec], group: GroupId, tasks: &[Task]| {
+            clients.iter().filter(|client| client.group == group.to_string() && tasks.contains(&client.task)).count()
+        };
+        let log = [Task::Register, Task::Autocommit];
+        let coordinators_hit = clients(&keys, true, GroupId::COORDINATOR, 8);
+        assert_eq!(count(&coordinators_hit, GroupId::COORDINATOR, &[Task::Own]), 8);
+        assert_eq!((count(&coordinators_hit, GroupId(1), &log), count(&coordinators_hit, GroupId(2), &log)), (3, 3));
+        let shard_hit = clients(&keys, true, GroupId(1), 8);
+        assert_eq!(count(&shard_hit, GroupId::COORDINATOR, &[Task::Own]), 2);
+        assert_eq!((count(&shard_hit, GroupId(1), &log), count(&shard_hit, GroupId(2), &log)), (8, 2));
+        for group in [1, 2].map(GroupId) {
+            assert_eq!(count(&shard_hit, group, &[Task::List]), 2);
+        }
+        let plain = BTreeMap::from([(GroupId::COORDINATOR, KEYS.collect::<Vec<_>>())]);
+        let plain = clients(&plain, false, GroupId::COORDINATOR, 8);
+        assert_eq!((count(&plain, GroupId::COORDINATOR, &log), count(&plain, GroupId::COORDINATOR, &[Task::Own])), (8, 0));
+    }
 
     #[test]
     fn clients_write_for_as_long_as_a_run_may_last() {

@@ -32,9 +32,12 @@ use crate::steps::World;
 use crate::templates::Artifacts;
 use crate::topology::{GroupId, HostName, LossLimit, Topology};
 
-/// How long a cluster may take to become whole before a run. Longer than after one, which has failed by then: all that is left to do
+/// How long a cluster may take to become whole before the first run: what was just changed may need a moment, and one that is ill is
+/// left alone.
+pub const AT_FIRST: Duration = Duration::from_secs(20);
+/// How long a cluster may take to become whole before another run. Longer than after one, which has failed by then: all that is left to do
 /// depends on it.
-const BEFORE: Duration = Duration::from_secs(300);
+pub const BEFORE: Duration = Duration::from_secs(300);
 /// How long clients may take to begin.
 pub(super) const BEGIN: Duration = Duration::from_secs(30);
 /// Undisturbed writing before the fault.
@@ -46,7 +49,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Pause between two looks at the whole cluster, which cost its hosts some work: nobody looks while clients are turned away.
 pub(super) const WHOLE_LOOK: Duration = Duration::from_secs(1);
 /// Clients of a planned change wait for its end, as applications do: being held back is no failure.
-const PATIENT: Timeouts = Timeouts { connect: Duration::from_secs(5), operation: Duration::from_secs(5) };
+const PATIENT: Timeouts = {
+    let patience = Duration::from_secs(5);
+    Timeouts { reach: patience, connect: patience, operation: patience }
+};
 
 /// What all runs of a drill share.
 #[derive(Debug)]
@@ -133,14 +139,15 @@ impl Director<'_> {
         }
     }
 
-    /// Waits until the next scenario can begin: the drill holds the lock, and the cluster is whole. Says what it waits for.
-    pub async fn ready(&mut self) -> Result<(), DrillError> {
+    /// Waits until the next scenario can begin: the drill holds the lock, and the cluster is whole within the limit. Says what it waits
+    /// for.
+    pub async fn ready(&mut self, limit: Duration) -> Result<(), DrillError> {
         if self.lock.is_none() {
             self.lock().await?;
         }
         let ui = self.ui;
         let tell = |missing: &[String]| ui.note(format!("waiting for a whole cluster: {}", missing.join("; ")));
-        self.whole(BEFORE, tell).await?.map_err(|missing| DrillError::Degraded { missing })
+        self.whole(limit, tell).await?.map_err(|missing| DrillError::Degraded { missing })
     }
 
     /// Runs a scenario once; the cluster is [`Self::ready`].

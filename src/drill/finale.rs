@@ -59,11 +59,13 @@ pub async fn read(world: World<'_>, observed: &Observed, accounts: usize, homes:
     let placed = if citus { placements(&container, &coordinator).await? } else { Vec::new() };
     let mut parts = Parts::new();
     for group in &world.topology.groups {
-        // With Citus the coordinators hold no rows.
-        if citus && group.id.is_coordinator() {
-            continue;
-        }
-        let tables = if citus { tables_of(group.id, &placed, homes) } else { Tables::whole() };
+        let tables = if !citus {
+            Tables::whole()
+        } else if group.id.is_coordinator() {
+            Tables::own()
+        } else {
+            tables_of(group.id, &placed, homes)
+        };
         let leader = leader_of(group.id);
         let (place, client) = connect(world, &leader).await?;
         let end: String = one(&place, &client, "select pg_current_wal_lsn()::text").await?;
@@ -77,7 +79,8 @@ pub async fn read(world: World<'_>, observed: &Observed, accounts: usize, homes:
     }
     let shards = world.topology.groups.iter().filter(|group| !citus || !group.id.is_coordinator());
     let fewest = shards.map(|group| group.members.len() - 1).min().unwrap_or_default();
-    let servers = parts.gathered(homes.map_or(usize::MAX, |_| fewest));
+    // The coordinators' own log is moved nowhere.
+    let servers = parts.gathered(|group| if homes.is_none() || group.is_coordinator() { usize::MAX } else { fewest });
     let total = one::<i64>(&container, &coordinator, tables::READ_BANK_TOTAL).await?;
     let entries = entries(&container, &coordinator, tables::ENTRY).await?;
     let opened_with = tables::OPENING_BALANCE * i64::try_from(accounts).unwrap_or_default();
@@ -149,6 +152,12 @@ impl Tables {
     fn whole() -> Self {
         let group = GroupId::COORDINATOR;
         Self { all: Kind::ALL.map(|(kind, name)| (kind, group, name.to_owned())).to_vec(), copied: false, group }
+    }
+
+    /// Of the coordinators with Citus, whose only rows are those of their own log.
+    fn own() -> Self {
+        let group = GroupId::COORDINATOR;
+        Self { all: vec![(Kind::Log, group, tables::OWN.to_owned())], copied: false, group }
     }
 }
 
@@ -242,13 +251,13 @@ impl Parts {
         }
     }
 
-    /// Leaders, and so many standbys of each: what is spread over groups is whole where each of them has one.
-    fn gathered(self, standbys: usize) -> Vec<ServerRead> {
-        let wanted = |replica: Replica| match replica {
+    /// Leaders, and so many standbys of each group: what is spread over groups is whole where each of them has one.
+    fn gathered(self, standbys: impl Fn(GroupId) -> usize) -> Vec<ServerRead> {
+        let wanted = |group: GroupId, replica: Replica| match replica {
             Replica::Leader => true,
-            Replica::Standby(number) => number < standbys,
+            Replica::Standby(number) => number < standbys(group),
         };
-        self.0.into_iter().filter(|((_, replica), _)| wanted(*replica)).map(|(_, read)| read).collect()
+        self.0.into_iter().filter(|((group, replica), _)| wanted(*group, *replica)).map(|(_, read)| read).collect()
     }
 }
 
@@ -327,7 +336,7 @@ mod tests {
         parts.add(held(ONE, &[2], &[6]), Replica::Standby(0), "worker-2-2");
         // The other group has no third member that could have the rest.
         parts.add(held(ONE, &[1], &[5]), Replica::Standby(1), "worker-1-3");
-        let read = parts.gathered(1);
+        let read = parts.gathered(|_| 1);
         let [leader, standby] = read.as_slice() else { panic!("{read:#?}") };
         assert_eq!((leader.role, leader.server.as_str()), (Role::Leader, "worker-1-1, worker-2-1"));
         assert_eq!(leader.rows, rows(&[1, 2, 2]), "a row that is there twice stays twice");

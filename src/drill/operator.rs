@@ -7,19 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use super::DrillError;
-use crate::plan::planner::HAND_OVER;
+use crate::error::one_line;
+use crate::steps::StepError;
 
 /// A setting that takes a restart of every member, is of no consequence, and is in nobody's way: no standby needs as much of it
 /// as its leader has.
 const SETTING: &str = "track_activity_query_size";
 /// Its value in the copy, in bytes, and the one that is taken where this one is in use.
 const VALUES: [i64; 2] = [2048, 3072];
-/// How long into the hand-over `up` is killed. It looks before it acts: on a busy host it may not have held clients back by then.
-const INTO_IT: Duration = Duration::from_millis(500);
 /// A command that takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -69,32 +68,25 @@ fn changed(text: &str) -> Result<String, String> {
     toml::to_string(&file).map_err(|error| error.to_string())
 }
 
-/// Starts `up` and kills it while it hands over a group's leadership; false when it ended without.
-pub async fn kill_up_in_hand_over(topology: &Path) -> Result<bool, DrillError> {
+/// Starts `up` and kills it as soon as clients are `held_back`, which nobody else does meanwhile; false when it ended before.
+pub async fn kill_up(topology: &Path, held_back: impl Future<Output = Result<(), StepError>>) -> Result<bool, DrillError> {
     let command = &["up"];
     let failed = |source: std::io::Error| no_end(command, source.to_string());
     let mut up = start(topology, command)?;
-    let mut stderr = BufReader::new(up.stderr.take().expect("stderr is piped")).lines();
+    let mut stderr = up.stderr.take().expect("stderr is piped");
     let killed = async {
-        while let Ok(Some(line)) = stderr.next_line().await {
-            if begins_hand_over(&line) {
-                tokio::time::sleep(INTO_IT).await;
+        let mut said = Vec::new();
+        tokio::select! {
+            held = held_back => {
                 // It gets no chance to give its lock back, nor to let clients go on.
-                up.kill().await?;
-                return Ok(true);
+                up.kill().await.map_err(failed)?;
+                let unseen = |error| DrillError::Fault { target: "the poolers".into(), reason: one_line(&error) };
+                held.map(|()| true).map_err(unseen)
             }
+            _ = stderr.read_to_end(&mut said) => up.wait().await.map(|_| false).map_err(failed),
         }
-        up.wait().await.map(|_| false)
     };
-    match tokio::time::timeout(PATIENCE, killed).await {
-        Ok(killed) => killed.map_err(failed),
-        Err(_) => Err(hangs(command)),
-    }
-}
-
-/// Without a terminal `up` tells of each wave in a line of its own when it begins, e.g. `[3/7] coordinator: hand over`.
-fn begins_hand_over(line: &str) -> bool {
-    line.starts_with('[') && line.ends_with(HAND_OVER)
+    tokio::time::timeout(PATIENCE, killed).await.unwrap_or_else(|_| Err(hangs(command)))
 }
 
 /// Runs a command to its end; an error says what it said last.
@@ -162,13 +154,6 @@ mod tests {
             let (topology, _) = crate::topology::parse(&text, &path).unwrap_or_else(|found| panic!("{name}: {found:?}"));
             assert_eq!(topology.parameters[SETTING], VALUES[0].to_string());
         }
-    }
-
-    #[test]
-    fn a_hand_over_is_known_by_its_first_line() {
-        assert!(begins_hand_over("[3/7] coordinator: hand over"));
-        assert!(!begins_hand_over("✓ [3/7] coordinator: hand over (10.8 s)"));
-        assert!(!begins_hand_over("[4/7] coordinator: coordinator-3"));
     }
 
     #[test]

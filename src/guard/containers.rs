@@ -50,6 +50,11 @@ impl Containers {
         Ok(Self { docker, cluster: cluster.to_owned() })
     }
 
+    /// Whether the daemon answers.
+    pub async fn answer(&self) -> bool {
+        self.docker.ping().await.is_ok()
+    }
+
     /// The deaths of this cluster's containers on this host, until the connection is lost.
     pub fn deaths(&self) -> impl Stream<Item = Result<Died, bollard::errors::Error>> + use<> {
         let filters = HashMap::from([

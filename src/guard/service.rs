@@ -312,15 +312,18 @@ async fn hear(store: Store) {
 
 async fn listen(containers: Containers, metrics: Metrics, died: mpsc::Sender<Died>) {
     loop {
-        let mut events = Box::pin(containers.deaths());
-        metrics.counts().events_connected = true;
-        while let Some(Ok(event)) = events.next().await {
-            log_line(&format!("event=container_died member={}", event.member));
-            if died.send(event).await.is_err() {
-                return;
+        // Events are silence until somebody dies: only an answer tells that the daemon is there.
+        if containers.answer().await {
+            let mut events = Box::pin(containers.deaths());
+            metrics.counts().events_connected = true;
+            while let Some(Ok(event)) = events.next().await {
+                log_line(&format!("event=container_died member={}", event.member));
+                if died.send(event).await.is_err() {
+                    return;
+                }
             }
+            metrics.counts().events_connected = false;
         }
-        metrics.counts().events_connected = false;
         sleep(RECONNECT).await;
     }
 }

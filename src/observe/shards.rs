@@ -201,6 +201,13 @@ impl Catalog {
         }
     }
 
+    /// The name of a shard's relation on its node, quoted where it has to be.
+    pub async fn relation_of(&self, table: &str, shard: u64) -> Result<String, SqlError> {
+        let shard = i64::try_from(shard).unwrap_or_default();
+        let rows = self.rows("select shard_name($1::text::regclass, $2)", &[&table, &shard], SLOW).await?;
+        Ok(rows.first().map(|row| row.get(0)).unwrap_or_default())
+    }
+
     /// What is looked at before shards move, but for the hosts' disks, which no node knows.
     pub async fn move_facts(&self) -> Result<MoveFacts, SqlError> {
         let ask = |query: &'static str| self.rows(query, &[], SLOW);

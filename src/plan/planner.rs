@@ -19,9 +19,6 @@ use crate::topology::Topology;
 use crate::topology::ids::{GroupId, MemberName};
 use crate::topology::model::{Group, Member, Replication};
 
-/// How the title of a wave ends in which a leader gives its leadership away, so that it can be restarted.
-pub const HAND_OVER: &str = "hand over";
-
 /// Why there can be no plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{what}: {why}")]
@@ -322,7 +319,7 @@ pub(super) fn hand_over(plan: &mut Plan, topology: &Topology, group: &Group, fro
     let ready = vec![Condition::Candidate { group: group.id }];
     plan.push(format!("{}: a standby is ready", group.id), Vec::new(), ready);
     let switch = Action::Switchover { group: group.id, from: from.clone() };
-    plan.push(format!("{}: {HAND_OVER}", group.id), vec![switch], group_conditions(topology, group));
+    plan.push(format!("{}: hand over", group.id), vec![switch], group_conditions(topology, group));
 }
 
 /// What a healthy group fulfils, and its readers, which nobody else waits for: without them a group is as safe as with them.

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -21,6 +21,8 @@ use crate::remote::{relay, sql};
 pub const LONGEST: Duration = Duration::from_secs(10);
 /// A console answers at once, PAUSE aside.
 const CONSOLE: Duration = Duration::from_secs(3);
+/// From one look at whether clients are held back to the next.
+const WATCH: Duration = Duration::from_millis(20);
 /// The signals are PgBouncer's own (its manual, "Signals"): USR2 is RESUME, and is ignored where nothing is paused. PgBouncer
 /// is the container's first process. `read` ends with a line, with the end of input, or with the time.
 const WATCHDOG: &str = r#"echo armed; read -r -t "$1" _; kill -USR2 1"#;
@@ -137,7 +139,7 @@ impl Pooler {
                 if is_active(&rows) {
                     return Ok::<(), String>(());
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(WATCH).await;
             }
         };
         match tokio::time::timeout(CONSOLE, state).await {
@@ -169,6 +171,22 @@ pub async fn renew(world: World<'_>) -> Result<(), StepError> {
         }
     }));
     renewed.await.into_iter().collect()
+}
+
+/// Waits until a pooler holds its clients back.
+pub async fn held_back(world: World<'_>) -> Result<(), StepError> {
+    let seen = world.topology.proxies.iter().map(|proxy| {
+        Box::pin(async move {
+            let name = format!("pgbouncer-{}", proxy.ordinal);
+            let refused = |reason| StepError::Refused { target: name.clone(), reason };
+            let Some((_, console)) = open(world, &name).await.map_err(refused)? else { return std::future::pending().await };
+            while is_active(&console.simple_query("SHOW STATE").await.map_err(|error| refused(one_line(&error)))?) {
+                tokio::time::sleep(WATCH).await;
+            }
+            Ok(())
+        })
+    });
+    select_all(seen).await.0
 }
 
 /// Opens the console; `None` where the pooler does not run: it has no clients and no connections.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::harness::{Lab, Run, note};
+use super::harness::{Lab, Run, eventually, note};
+use super::{RECOVERY, becomes_healthy, member_rows};
 
 /// `drill run --set ci` is for every change: what it may take, on a machine that does all of it by itself.
 const CI_SET: Duration = Duration::from_secs(600);
@@ -69,6 +70,55 @@ fn prove(lab: &Lab, folder: &str, which: &[&str]) -> (Run, Value, PathBuf) {
         assert!(reasons.is_empty(), "{}: {reasons:#?}\n{:#}", drill["scenario"], drill["verdict"]);
     }
     (run, found, report)
+}
+
+/// What a drill found afterwards might be what was there before.
+pub fn refuse_an_ill_cluster(lab: &Lab) {
+    let rows = member_rows(lab);
+    let ill = rows.iter().find(|row| row["role"] == "replica").expect("a standby that nobody waits for");
+    let (member, host) = (ill["member"].as_str().expect("a name"), ill["host"].as_str().expect("a name"));
+    let docker = |verb: &str| {
+        let all = "docker ps -q --filter label=com.docker.swarm.service.name";
+        lab.on_host(host, &format!("docker {verb} $({all}=pgcluster_{member})"));
+    };
+    docker("pause");
+    let folder = lab.path("drills-ill").display().to_string();
+    let refused = lab.ctl(&["drill", "run", "etcd-leader-kill", "--yes", "--folder", &folder]);
+    docker("unpause");
+    let refused = refused.exits(6);
+    for told in ["the cluster is not whole", member, "pgclusterctl health"] {
+        assert!(refused.stderr.contains(told), "{told} is missing:\n{}", refused.stderr);
+    }
+    becomes_healthy(lab);
+}
+
+/// The leader stands still, and whoever stopped it is dead: it goes on by itself, or when somebody asks for it.
+pub fn die_in_the_middle(lab: &Lab) {
+    for by_hand in [false, true] {
+        let leads = |row: &Value| row["role"] == "leader";
+        let row = member_rows(lab).into_iter().find(leads).expect("a leader");
+        let (member, host) = (row["member"].as_str().expect("a name"), row["host"].as_str().expect("a name"));
+        let stands_still = || lab.on_host(host, "grep -lsE '^State:.*stopped' /proc/[0-9]*/status | wc -l") != "0";
+        let folder = lab.path(&format!("drills-dead-{by_hand}")).display().to_string();
+        let mut drill =
+            lab.command(&["drill", "run", "freeze", "--yes", "--folder", &folder]).spawn().expect("the binary starts");
+        eventually("the leader stands still", RECOVERY, || if stands_still() { Ok(()) } else { Err("it runs".into()) });
+        drill.kill().expect("it can be killed");
+        drill.wait().expect("it ends");
+        if by_hand {
+            let healed = lab.ctl(&["drill", "heal"]).ok();
+            assert!(healed.stdout.contains(member), "{}", healed.stdout);
+            assert!(!stands_still(), "{}", healed.stdout);
+        } else {
+            eventually(
+                "it goes on by itself",
+                RECOVERY,
+                || if stands_still() { Err("it stands still".into()) } else { Ok(()) },
+            );
+        }
+        becomes_healthy(lab);
+    }
+    assert_eq!(lab.ctl(&["drill", "heal"]).ok().stdout, "No host has anything left of a drill.\n");
 }
 
 /// The drill's own `up` would do what is pending, so its scenario is not carried out; the one after it is.

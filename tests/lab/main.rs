@@ -75,7 +75,7 @@ fn scenario(shards: u32) {
     if shards > 0 {
         with_shards(&lab, &runtime, &write, shards);
     }
-    part("switchover beside a transaction that does not end", || pause::five_operators(&lab, &runtime, &write));
+    part("switchover beside a transaction that does not end", || pause::six_operators(&lab, &runtime, &write));
     let groups: Vec<Vec<String>> = groups(shards);
     for verb in ["switchover", "failover"] {
         for group in &groups {
@@ -94,12 +94,12 @@ fn scenario(shards: u32) {
         part("a drill in which a shard group comes and goes", || drills::grow_and_shrink(&lab));
     } else {
         // Half an hour is enough for one scenario, and these know no shards.
+        part("a drill leaves an ill cluster alone", || drills::refuse_an_ill_cluster(&lab));
+        part("a drill dies with a fault in place", || drills::die_in_the_middle(&lab));
         part("a drill goes on after what cannot be carried out", || drills::one_goes_on(&lab));
-        part("the last coordinator is taken out while it leads, and comes back", || {
-            member::out_and_back(&lab, &runtime, &write)
-        });
         part("a reader comes, serves reads, never leads, and goes", || read::from_a_fourth_host(&lab, &runtime, &write));
     }
+    part("the last coordinator is taken out while it leads, and comes back", || member::out_and_back(&lab, &runtime, &write));
     part("a lost host is replaced, the operator is killed", || hosts::replace_a_lost_one(&lab, &runtime, &write));
     part("down keeps the data, up finds it again", || {
         lab.ctl(&["down", "--yes"]).ok();
@@ -159,6 +159,7 @@ fn with_shards(lab: &Lab, runtime: &Runtime, write: &Target, shards: u32) {
     part("a table without a key moves only by a plain copy", || refused::a_table_without_a_key(lab, runtime, write));
     part("shards that cannot be isolated, split or moved stay", || refused::bad_input(lab, runtime, write));
     part("declared tables are spread under load", || tables::spread_under_load(lab, runtime, write));
+    part("a shard group gets a third member, which leads, and goes", || member::third_of_a_shard_group(lab, runtime, write));
     part("shards move, a leader is killed", || moves::a_leader_is_killed(lab, runtime, write));
     if is_wanted("a group is added") {
         step("a group is added, filled and taken out, the operator is killed", || scale::out_and_in(lab, runtime, write));

@@ -1,9 +1,11 @@
-//! The last coordinator is taken out while it leads and a client writes, and comes back; the operator is killed on the way.
+//! The last coordinator is taken out while it leads and a client writes, and comes back; the operator is killed on the way. A shard group
+//! gets a third member, which leads, and goes.
 
 use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer};
 use super::harness::{Lab, note};
+use super::traffic::sql;
 use super::{ROWS, becomes_healthy, leader_of, member_rows, read};
 
 const MEMBER: &str = "coordinator-3";
@@ -46,6 +48,52 @@ pub fn out_and_back(lab: &Lab, runtime: &Runtime, write: &Target) {
     note(format_args!("it is back after {:.1} s", back.took.as_secs_f64()));
     becomes_healthy(lab);
     assert!(member_rows(lab).iter().any(|row| row["member"] == MEMBER));
+    lab.ctl(&["plan", "--check"]).ok();
+}
+
+/// A further standby of a shard group is one that may lead: Citus hears of it, and of its end.
+pub fn third_of_a_shard_group(lab: &Lab, runtime: &Runtime, write: &Target) {
+    const MEMBER: &str = "worker-1-3";
+    const RING: &str = "count = 3\nreplicas = 2\n";
+    let path = lab.path("topology.toml");
+    let text = || std::fs::read_to_string(&path).expect("readable");
+    let before = text();
+    assert!(before.contains(RING), "{before}");
+    // What the ring says, and one member more.
+    let hosts = [r#""host1", "host2", "host3""#, r#""host2", "host3""#, r#""host3", "host1""#];
+    let blocks = hosts.map(|hosts| format!("\n[[shard]]\nhosts = [{hosts}]\n"));
+    std::fs::write(&path, before.replacen(RING, "", 1) + &blocks.concat()).expect("writable");
+    let node = || {
+        let role = "select coalesce(max(noderole::text), 'none') from pg_dist_node where nodename = 'worker-1-3'";
+        sql(lab, &["--"], role)
+    };
+
+    runtime.block_on(write.batch("create table beside (id bigint primary key)"));
+    runtime.block_on(write.batch("select create_distributed_table('beside', 'id')"));
+    let writer = runtime.block_on(async { Writer::start(write.patient(), "beside") });
+    lab.ctl(&["up", "--yes"]).ok();
+    becomes_healthy(lab);
+    assert_eq!(node(), "secondary");
+    lab.ctl(&["switchover", "--shard", "1", "--to", MEMBER, "--yes"]).ok();
+    assert_eq!((leader_of(lab, "shard-1").as_str(), node().as_str()), (MEMBER, "primary"));
+    assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
+
+    lab.ctl(&["scale", "in", "--member", MEMBER, "--yes"]).ok();
+    let written = runtime.block_on(writer.finish());
+    note(format_args!(
+        "{} writes, {} failed, the longest waited {} ms",
+        written.acknowledged.len(),
+        written.failed,
+        written.outage.as_millis()
+    ));
+    runtime.block_on(written.is_in("beside", write));
+    runtime.block_on(write.batch("drop table beside"));
+    assert_eq!(node(), "none");
+    assert!(member_rows(lab).iter().all(|row| row["member"] != MEMBER));
+    let left = &blocks[0].replace(", \"host3\"", "");
+    assert!(text().contains(left.trim_end()), "{}", text());
+    becomes_healthy(lab);
+    std::fs::write(&path, before).expect("writable");
     lab.ctl(&["plan", "--check"]).ok();
 }
 

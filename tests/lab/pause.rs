@@ -16,9 +16,9 @@ const HELD: Duration = Duration::from_secs(1);
 const HEALED: Duration = Duration::from_secs(30);
 const SWITCHOVER: [&str; 5] = ["switchover", "--coordinator", "--yes", "--wait", "60s"];
 
-/// A transaction, and five operators: who gives up, who is killed in mid-pause, who thinks better of it, who waits for its end, and who
-/// ends the next one.
-pub fn five_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
+/// A transaction, and six operators: who gives up, who is killed in mid-pause, who stands still in it with every connection open, who
+/// thinks better of it, who waits for its end, and who ends the next one.
+pub fn six_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
     let before = leader_of(lab, "coordinator");
     let open = runtime.block_on(begin(target, -1));
 
@@ -35,9 +35,15 @@ pub fn five_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
     }));
     note(format_args!("a write that was held back when the operator was killed took {:.1} s", held.as_secs_f64()));
 
+    let mut stopped = lab.command(&SWITCHOVER).spawn().expect("the binary starts");
+    let held = runtime.block_on(while_held(target, -3_000_000, || signal(&stopped, "-STOP")));
+    note(format_args!("a write that was held back when the operator stood still took {:.1} s", held.as_secs_f64()));
+    stopped.kill().expect("it can be killed");
+    stopped.wait().expect("it ends");
+
     let started = Instant::now();
     let interrupted = lab.command(&SWITCHOVER).spawn().expect("the binary starts");
-    let held = runtime.block_on(while_held(target, -2_000_000, || interrupt(&interrupted)));
+    let held = runtime.block_on(while_held(target, -2_000_000, || signal(&interrupted, "-INT")));
     let run = finished(&interrupted.wait_with_output().expect("it ends"), started.elapsed()).exits(130);
     assert!(run.stderr.contains("clients go on"), "{}", run.stderr);
     note(format_args!("a write that was held back when the operator pressed Ctrl-C took {:.1} s", held.as_secs_f64()));
@@ -63,9 +69,9 @@ pub fn five_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(runtime.block_on(target.number("select count(*) from written where id = -4")), 0);
 }
 
-/// What Ctrl-C sends.
-fn interrupt(child: &Child) {
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is installed");
+/// `-INT` is what Ctrl-C sends.
+fn signal(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill is installed");
     assert!(sent.success());
 }
 

@@ -29,15 +29,17 @@ pub fn are_where_they_are_said_to_be(lab: &Lab, runtime: &Runtime, target: &Targ
         let found = lab.json(&["shards", "where", "ledger", id]);
         assert_eq!(rows_of(lab, &found, &format!("id = {id}")), "1", "{found:#}");
     }
-    // `character` alone is `character(1)`: by its first letter each of these would be looked for in another shard.
-    runtime.block_on(target.batch("create table coded (code char(8) primary key)"));
-    runtime.block_on(target.batch("select create_distributed_table('coded', 'code')"));
-    runtime.block_on(target.batch("insert into coded values ('alpha'), ('beta'), ('gamma')"));
+    // `character` alone is `character(1)`: by its first letter each of these would be looked for in another shard. And a name with
+    // a capital has quotes.
+    const CODED: &str = "\"Coded\"";
+    runtime.block_on(target.batch(&format!("create table {CODED} (code char(8) primary key)")));
+    runtime.block_on(target.batch(&format!("select create_distributed_table('{CODED}', 'code')")));
+    runtime.block_on(target.batch(&format!("insert into {CODED} values ('alpha'), ('beta'), ('gamma')")));
     for code in ["alpha", "beta", "gamma"] {
-        let found = lab.json(&["shards", "where", "coded", code]);
+        let found = lab.json(&["shards", "where", CODED, code]);
         assert_eq!(rows_of(lab, &found, &format!("code = '{code}'")), "1", "{found:#}");
     }
-    runtime.block_on(target.batch("drop table coded"));
+    runtime.block_on(target.batch(&format!("drop table {CODED}")));
     let elsewhere = lab.ctl(&["shards", "where", "ledger", "word"]).exits(2);
     assert!(elsewhere.stderr.contains("\"word\" is no value of ledger.id, whose type is bigint"), "{}", elsewhere.stderr);
     let with_schema = lab.json(&["shards", "where", "public.ledger", "4711"]);

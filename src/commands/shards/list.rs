@@ -45,7 +45,9 @@ pub async fn locate(context: &Context, args: &WhereArgs) -> Result<Exit, Command
         // Whatever the value is, all rows are in the one shard.
         _ => map.placements.iter().find(|p| p.table == name).map_or(0, |p| p.shard),
     };
-    let report = WhereReport::new(&session.topology, &map, name, &args.value, shard);
+    let relation =
+        catalog.relation_of(name, shard).await.map_err(ShardError::while_doing(format!("asking for shard {shard}")))?;
+    let report = WhereReport::new(&session.topology, &map, name, &args.value, (shard, relation));
     let report = report.ok_or_else(|| unknown_table(&map, name))?;
     context.ui.result(&report)?;
     Ok(Exit::Ok)

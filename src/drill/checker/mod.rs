@@ -74,6 +74,7 @@ impl<'a> Case<'a> {
                 places.add_leader(leader);
                 findings.extend(order::clients(self, leader));
                 findings.extend(lists::prefixes(self, leader));
+                findings.extend(presence::balances(self.group, leader));
                 findings.extend(self.standbys.iter().flat_map(|standby| presence::same(self.group, leader, standby)));
             }
             [] if others => findings.push(self.not_read("no leader was read")),

@@ -6,6 +6,7 @@ use super::Case;
 use crate::drill::final_read::{BankRead, ServerRead};
 use crate::drill::history::{Action, History, Operation, Outcome};
 use crate::drill::verdict::{Counts, Finding, Rule};
+use crate::drill::workload::tables::OPENING_BALANCE;
 
 /// The group that findings about the whole bank bear: it has shards in all of them.
 const BANK: &str = "bank";
@@ -118,6 +119,19 @@ pub(super) fn same(group: &str, leader: &ServerRead, standby: &ServerRead) -> Ve
         findings.push(Finding::about(Rule::StandbyDiffers, group, detail, difference.into_iter().collect()));
     }
     findings
+}
+
+/// Whether every account of a leader has what the sides of transfers that are there made of it. Both stand in one group and are written
+/// in one transaction, so this holds whatever was lost.
+pub(super) fn balances(group: &str, leader: &ServerRead) -> Option<Finding> {
+    let mut expected: BTreeMap<i32, i64> = leader.accounts.keys().map(|account| (*account, OPENING_BALANCE)).collect();
+    for entry in &leader.entries {
+        *expected.entry(entry.account).or_default() += entry.amount;
+    }
+    let wrong = expected.iter().filter(|(account, balance)| leader.accounts.get(account) != Some(balance));
+    let wrong: Vec<String> = wrong.map(|(account, _)| account.to_string()).collect();
+    let detail = format!("not what their transfers made of them on {}: accounts {}", leader.server, wrong.join(", "));
+    (!wrong.is_empty()).then(|| Finding::whole(Rule::BankTotal, group, &detail))
 }
 
 /// What is in one of them more often than in the other.

@@ -337,6 +337,24 @@ fn a_read_of_the_past_is_counted_and_no_finding() {
     assert_eq!((verdict.passed(), verdict.counts.stale_reads), (true, 1));
 }
 
+/// A sum that is right may hide one balance that is too high and one that is too low.
+#[test]
+fn every_account_has_what_its_transfers_made_of_it() {
+    let world = fixed();
+    let broken = |breaks: &dyn Fn(&mut ServerRead)| {
+        let mut read = world.read();
+        read.servers.iter_mut().for_each(breaks);
+        strict(&world.history, &read)
+    };
+    assert_eq!(broken(&|_| ()), []);
+    let shifted = |server: &mut ServerRead| {
+        *server.accounts.entry(1).or_default() += 1;
+        *server.accounts.entry(2).or_default() -= 1;
+    };
+    assert_eq!(broken(&shifted), [Rule::BankTotal]);
+    assert_eq!(broken(&|server| server.accounts.retain(|account, _| *account != 1)), [Rule::BankTotal], "an account is gone");
+}
+
 #[test]
 fn money_is_neither_made_nor_lost() {
     let world = fixed();

@@ -63,6 +63,8 @@ pub enum Task {
     /// The same as one statement that commits by itself: another way through Citus and another way to fail, without
     /// timeline.
     Autocommit,
+    /// One row in the coordinators' own register log per transaction, which no other group has a part in. Only with Citus.
+    Own,
     /// Appends to a list that may be shared with other clients, and reads it every third time.
     List,
     /// Transfers between two of [`WorkloadOptions::accounts`].
@@ -73,7 +75,7 @@ pub enum Task {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSpec {
     /// Value of the distribution column of what it writes: the caller chooses it so that its shard is the group's. Without
-    /// Citus any number. Clients of [`Task::List`] with one key share one list; [`Task::Bank`] does not use it.
+    /// Citus, and for [`Task::Own`], any number. Clients of [`Task::List`] with one key share one list; [`Task::Bank`] does not use it.
     pub key: i32,
     /// The group that this key leads to, as the final read and the promises name it; for [`Task::Bank`] the coordinators'.
     pub group: String,
@@ -84,6 +86,9 @@ pub struct ClientSpec {
 /// Limits of patience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
+    /// Until TCP has a connection: the kernel of a host that lives answers within a round trip, and one that has just taken an address
+    /// over may have missed the first packet, which Linux sends again after a second only.
+    pub reach: Duration,
     /// Until the server has let the client in.
     pub connect: Duration,
     /// From then until the commit is acknowledged. Also TCP's user timeout.
@@ -91,9 +96,9 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// A second each: well below any outage that is measured, well above what a busy machine takes.
+    /// Half a second, then a second each: well below any outage that is measured, well above what a busy machine takes.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(1), operation: Duration::from_secs(1) }
+        Self { reach: Duration::from_millis(500), connect: Duration::from_secs(1), operation: Duration::from_secs(1) }
     }
 }
 
@@ -292,9 +297,10 @@ impl Workload {
     pub async fn prepare(options: &WorkloadOptions, citus: bool) -> Result<(), WorkloadError> {
         /// Distributing a table makes its shards on every group.
         const PATIENCE: Duration = Duration::from_secs(60);
+        const PATIENT: Timeouts = Timeouts { reach: PATIENCE, connect: PATIENCE, operation: PATIENCE };
         check(options)?;
         let target = || format!("{:?}", options.target);
-        let session = Session::open(&options.target, PATIENCE, PATIENCE)
+        let session = Session::open(&options.target, &PATIENT)
             .await
             .map_err(|trouble| WorkloadError::Connect { target: target(), reason: trouble.to_string() })?;
         let send = async |statement: String| {
@@ -382,6 +388,7 @@ mod tests {
     use crate::drill::outage::outages;
 
     fn options(folder: &std::path::Path, port: u16, task: Task) -> WorkloadOptions {
+        const PATIENCE: Duration = Duration::from_millis(100);
         let (user, password, dbname) = ("app".into(), "secret".into(), "app".into());
         WorkloadOptions {
             target: Target { host: "127.0.0.1".into(), port, user, password, dbname },
@@ -390,7 +397,7 @@ mod tests {
             folder: folder.to_owned(),
             seed: 1,
             accounts: vec![1, 2],
-            timeouts: Timeouts { connect: Duration::from_millis(100), operation: Duration::from_millis(100) },
+            timeouts: Timeouts { reach: PATIENCE, connect: PATIENCE, operation: PATIENCE },
             limits: Limits { operations: 12, run_time: Duration::from_secs(10) },
         }
     }

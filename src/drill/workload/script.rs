@@ -3,7 +3,7 @@
 use tokio_postgres::SimpleQueryMessage;
 
 use super::classify::Trouble;
-use super::tables::{ACCOUNT, ENTRY, LIST, LOG};
+use super::tables::{ACCOUNT, ENTRY, LIST, LOG, OWN};
 use super::{ClientSpec, Task};
 use crate::drill::history::{Action, Invocation};
 use crate::random::SplitMix64;
@@ -15,7 +15,7 @@ const MOST: u64 = 100;
 pub(super) fn choose(spec: &ClientSpec, accounts: &[i32], seed: u64, client: u32, sequence: u64) -> Action {
     let mut dice = dice(seed, client, sequence);
     match spec.task {
-        Task::Register | Task::Autocommit => Action::Insert,
+        Task::Register | Task::Autocommit | Task::Own => Action::Insert,
         // Not by chance: reads in a row would look like a pause of the writes.
         Task::List if sequence % 3 == 2 => Action::Read { key: spec.key },
         Task::List => Action::Append { key: spec.key },
@@ -51,13 +51,14 @@ pub(super) struct Script {
 /// The script of an operation.
 pub(super) fn script(spec: &ClientSpec, call: &Invocation) -> Script {
     let (key, id) = (spec.key, call.id);
+    let log = if spec.task == Task::Own { OWN } else { LOG };
     let insert = || {
         let sequence = call.sequence;
-        format!("insert into {LOG} (client, sequence, op) values ({key}, {sequence}, {id})")
+        format!("insert into {log} (client, sequence, op) values ({key}, {sequence}, {id})")
     };
     match &call.action {
         Action::Insert if spec.task == Task::Autocommit => Script { body: insert(), commit: false, rows: vec![1] },
-        Action::Insert => transaction(&[insert()], &whereabouts(&format!(" from {LOG} where client = {key} limit 1"))),
+        Action::Insert => transaction(&[insert()], &whereabouts(&format!(" from {log} where client = {key} limit 1"))),
         Action::Append { key } => {
             let update = format!("update {LIST} set items = items || {id}::bigint where key = {key}");
             transaction(&[update], &whereabouts(&format!(" from {LIST} where key = {key}")))
@@ -186,6 +187,11 @@ mod tests {
         let single = script(&spec(Task::Autocommit), &call(Action::Insert));
         assert_eq!(single.body, "insert into pgclusterctl_drill.log (client, sequence, op) values (7, 3, 9)");
         assert!(!single.commit);
+        let own = script(&spec(Task::Own), &call(Action::Insert));
+        assert!(
+            own.body.contains("insert into pgclusterctl_drill.own ") && own.body.contains("from pgclusterctl_drill.own where")
+        );
+        assert_eq!((own.commit, own.rows), (true, vec![0, 1, 1]));
         let done = [SimpleQueryMessage::CommandComplete(1)];
         assert_eq!(read(&single, &done), Ok(Told::default()));
         let nothing = [SimpleQueryMessage::CommandComplete(0)];

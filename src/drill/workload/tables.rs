@@ -1,6 +1,6 @@
 //! The tables that drills write into, and the queries of the final read. Pure text.
 //!
-//! All tables are distributed by an integer, so with Citus they are colocated: one key leads to one group in all of them.
+//! With Citus all but [`OWN`] are distributed by an integer, and colocated: one key leads to one group in all of them.
 
 use super::{ClientSpec, Task};
 
@@ -11,6 +11,8 @@ pub const OPENING_BALANCE: i64 = 1000;
 pub const SCHEMA: &str = "pgclusterctl_drill";
 /// The register log.
 pub const LOG: &str = "pgclusterctl_drill.log";
+/// With Citus, the register log of the coordinators themselves, who hold no row of the others: a plain table.
+pub const OWN: &str = "pgclusterctl_drill.own";
 /// The lists.
 pub const LIST: &str = "pgclusterctl_drill.list";
 /// The bank's accounts.
@@ -18,7 +20,7 @@ pub const ACCOUNT: &str = "pgclusterctl_drill.account";
 /// The bank's transfers, side by side.
 pub const ENTRY: &str = "pgclusterctl_drill.entry";
 
-/// All tables.
+/// All tables that are distributed.
 const TABLES: [&str; 4] = [LOG, LIST, ACCOUNT, ENTRY];
 
 /// What the schema bears as its comment. One without it is somebody else's, and is left alone.
@@ -42,10 +44,12 @@ pub fn create(clients: &[ClientSpec], accounts: &[i32], citus: bool) -> Vec<Stri
     statements.push(format!("begin; {spread}create schema {SCHEMA}; comment on schema {SCHEMA} is '{MARK}'; commit"));
     // No unique key: what is written twice has to show. The time does not tell the order, as hosts' clocks differ; it is for
     // people.
-    statements.push(format!(
-        "create table {LOG} (client int not null, sequence bigint not null, op bigint not null, \
+    for log in [LOG].into_iter().chain(citus.then_some(OWN)) {
+        statements.push(format!(
+            "create table {log} (client int not null, sequence bigint not null, op bigint not null, \
              at timestamptz not null default clock_timestamp())"
-    ));
+        ));
+    }
     statements.push(format!("create table {LIST} (key int primary key, items bigint[] not null default '{{}}')"));
     statements.push(format!("create table {ACCOUNT} (id int primary key, balance bigint not null)"));
     statements.push(format!("create table {ENTRY} (account int not null, op bigint not null, amount bigint not null)"));
@@ -73,11 +77,11 @@ pub fn create(clients: &[ClientSpec], accounts: &[i32], citus: bool) -> Vec<Stri
 
 /// Statements that remove the tables and their schema, unless somebody else has put something into it.
 pub fn drop() -> Vec<String> {
-    let tables = TABLES.iter().map(|table| format!("drop table if exists {table}"));
+    let tables = TABLES.iter().chain([&OWN]).map(|table| format!("drop table if exists {table}"));
     tables.chain([format!("drop schema if exists {SCHEMA}")]).collect()
 }
 
-/// The register log: `op`, `position`. `table` is [`LOG`], or the name of a shard when a member is asked for what it
+/// The register log: `op`, `position`. `table` is [`LOG`], [`OWN`], or the name of a shard when a member is asked for what it
 /// itself holds.
 ///
 /// The position is the transaction that wrote the row. Its number grows across failovers, as a standby goes on behind the last
@@ -122,6 +126,16 @@ mod tests {
         ];
         assert_eq!(filled(&[list(7), list(3), list(7)], &[1, 2]), expected);
         assert!(filled(&[], &[]).is_empty());
+    }
+
+    #[test]
+    fn the_coordinators_own_log_is_theirs_alone() {
+        let about = |citus: bool| -> Vec<String> {
+            create(&[], &[], citus).into_iter().filter(|statement| statement.contains(OWN)).collect()
+        };
+        let with_citus = about(true);
+        assert_eq!(with_citus.len(), 2, "dropped and created, not distributed: {with_citus:?}");
+        assert_eq!(about(false), [format!("drop table if exists {OWN}")]);
     }
 
     /// An application may have tables of any name: nothing outside of the drill's own schema is ever touched.

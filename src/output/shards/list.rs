@@ -363,8 +363,14 @@ pub struct Place {
 }
 
 impl WhereReport {
-    /// Of a value whose shard is known.
-    pub fn new(topology: &Topology, map: &ShardMap, table: &str, value: &str, shard: u64) -> Option<Self> {
+    /// Of a value whose shard and its relation are known.
+    pub fn new(
+        topology: &Topology,
+        map: &ShardMap,
+        table: &str,
+        value: &str,
+        (shard, relation): (u64, String),
+    ) -> Option<Self> {
         let found = map.tables.get(table)?;
         let places = map.placements.iter().filter(|p| p.shard == shard).map(|p| {
             let (leader, host) = place(topology, map, p.group);
@@ -377,7 +383,7 @@ impl WhereReport {
             column: found.column.clone(),
             value: value.to_owned(),
             shard,
-            relation: format!("{table}_{shard}"),
+            relation,
             places: places.collect(),
         })
     }
