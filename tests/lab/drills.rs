@@ -82,6 +82,12 @@ pub fn refuse_an_ill_cluster(lab: &Lab) {
         lab.on_host(host, &format!("docker {verb} $({all}=pgcluster_{member})"));
     };
     docker("pause");
+    // Its key in etcd says that it is well until it expires.
+    eventually("the cluster knows of it", RECOVERY, || {
+        let rows = member_rows(lab);
+        let state = rows.iter().find(|row| row["member"] == member).map(|row| &row["state"]);
+        if state == Some(&"streaming".into()) { Err("it streams".into()) } else { Ok(()) }
+    });
     let folder = lab.path("drills-ill").display().to_string();
     let refused = lab.ctl(&["drill", "run", "etcd-leader-kill", "--yes", "--folder", &folder]);
     docker("unpause");
@@ -98,7 +104,7 @@ pub fn die_in_the_middle(lab: &Lab) {
         let leads = |row: &Value| row["role"] == "leader";
         let row = member_rows(lab).into_iter().find(leads).expect("a leader");
         let (member, host) = (row["member"].as_str().expect("a name"), row["host"].as_str().expect("a name"));
-        let stands_still = || lab.on_host(host, "grep -lsE '^State:.*stopped' /proc/[0-9]*/status | wc -l") != "0";
+        let stands_still = || !lab.on_host(host, "docker ps --quiet --filter status=paused").is_empty();
         let folder = lab.path(&format!("drills-dead-{by_hand}")).display().to_string();
         let mut drill =
             lab.command(&["drill", "run", "freeze", "--yes", "--folder", &folder]).spawn().expect("the binary starts");
