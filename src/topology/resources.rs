@@ -54,7 +54,10 @@ const LOGICAL_WORKERS_CITUS: u64 = 8;
 /// WAL senders and slots beside one per member: base backups of joining members, backups, shard moves (Patroni's default is 10).
 const SENDERS_ASIDE: u64 = 10;
 
-/// Readers that find room among those: a change of these settings restarts a whole group, and one more reader shall not.
+/// For so many members at a time there is room: a change of these settings restarts a whole group, and one more standby shall not.
+const MEMBERS_AT_A_TIME: u64 = 4;
+
+/// Readers that find room among those aside: a change of these settings restarts a whole group, and one more reader shall not.
 const READERS_ASIDE: usize = 4;
 
 /// All settings of a group: derived ones, with those of `[postgres.parameters]` over them.
@@ -137,8 +140,9 @@ fn replication(topology: &Topology, group: GroupId, limits: &Resources, set: &mu
     let members = topology.group(group).map_or(0, |g| g.members.len() + g.readers.len().saturating_sub(READERS_ASIDE)) as u64;
     // Citus moves shards by logical replication.
     put(set, "wal_level", if topology.citus.is_some() { "logical" } else { "replica" });
-    put(set, "max_wal_senders", members + SENDERS_ASIDE);
-    put(set, "max_replication_slots", members + SENDERS_ASIDE);
+    let senders = members.next_multiple_of(MEMBERS_AT_A_TIME) + SENDERS_ASIDE;
+    put(set, "max_wal_senders", senders);
+    put(set, "max_replication_slots", senders);
     put(set, "wal_compression", "lz4");
     // Patroni's default: a standby that was away for a moment need not be cloned, even without a slot.
     put(set, "wal_keep_size", "128MB");

@@ -68,11 +68,13 @@ pub fn third_of_a_shard_group(lab: &Lab, runtime: &Runtime, write: &Target) {
         sql(lab, &["--"], role)
     };
 
+    let leader = leader_of(lab, "shard-1");
     runtime.block_on(write.batch("create table beside (id bigint primary key)"));
     runtime.block_on(write.batch("select create_distributed_table('beside', 'id')"));
     let writer = runtime.block_on(async { Writer::start(write.patient(), "beside") });
     lab.ctl(&["up", "--yes"]).ok();
     becomes_healthy(lab);
+    assert_eq!(leader_of(lab, "shard-1"), leader, "one more standby is no reason to hand leadership over");
     assert_eq!(node(), "secondary");
     lab.ctl(&["switchover", "--shard", "1", "--to", MEMBER, "--yes"]).ok();
     assert_eq!((leader_of(lab, "shard-1").as_str(), node().as_str()), (MEMBER, "primary"));
