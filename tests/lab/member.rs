@@ -59,6 +59,7 @@ pub fn third_of_a_shard_group(lab: &Lab, runtime: &Runtime, write: &Target) {
     let text = || std::fs::read_to_string(&path).expect("readable");
     let before = text();
     assert!(before.contains(RING), "{before}");
+    let leader = leader_of(lab, "shard-1");
     // What the ring says, and one member more.
     let hosts = [r#""host1", "host2", "host3""#, r#""host2", "host3""#, r#""host3", "host1""#];
     let blocks = hosts.map(|hosts| format!("\n[[shard]]\nhosts = [{hosts}]\n"));
@@ -68,7 +69,6 @@ pub fn third_of_a_shard_group(lab: &Lab, runtime: &Runtime, write: &Target) {
         sql(lab, &["--"], role)
     };
 
-    let leader = leader_of(lab, "shard-1");
     runtime.block_on(write.batch("create table beside (id bigint primary key)"));
     runtime.block_on(write.batch("select create_distributed_table('beside', 'id')"));
     let writer = runtime.block_on(async { Writer::start(write.patient(), "beside") });
