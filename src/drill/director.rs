@@ -213,7 +213,7 @@ impl Director<'_> {
             injected,
             verdict: checker::check(&history, &read, &promise.loss),
             terms: notes::terms(&notes.events, injected, &outages, self.topology),
-            budget: scenario.event.and_then(|event| Budget::of(self.topology, event)),
+            budget: scenario.event_in(self.topology).and_then(|event| Budget::of(self.topology, event)),
             promise,
             redundancy_restored,
             outages,
@@ -384,7 +384,7 @@ impl Director<'_> {
             (group.id.to_string(), promise)
         });
         Promises {
-            outage: scenario.event.and_then(|event| self.topology.promise.outage(event)),
+            outage: scenario.event_in(self.topology).and_then(|event| self.topology.promise.outage(event)),
             redundancy: None,
             loss: loss.collect::<BTreeMap<_, _>>(),
         }

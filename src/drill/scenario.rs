@@ -11,8 +11,9 @@ pub use list::ALL;
 pub use need::Need;
 
 use super::operator::PATIENCE;
-use crate::topology::Event;
+use crate::topology::budget::{self, End};
 use crate::topology::model::Timings;
+use crate::topology::{Event, Topology};
 
 /// For all commands of an operator in one act: three at most.
 const COMMANDS: Duration = PATIENCE.saturating_mul(3);
@@ -222,6 +223,14 @@ impl Scenario {
         Self { ci: true, ..self }
     }
 
+    /// What it is in this cluster: where no commit waits for a standby, the loss of the VIP's host is that of the VIP.
+    pub fn event_in(&self, topology: &Topology) -> Option<Event> {
+        let event = self.event?;
+        let nobody_waits = || matches!(budget::of(topology, event).end, End::Absent(_));
+        let vip_goes = self.acts.contains(&Act::PowerOff(Place::OfVip));
+        Some(if event == Event::StandbyLoss && vip_goes && nobody_waits() { Event::Vip } else { event })
+    }
+
     /// Whether all that happens is ordered: then nobody may be turned away.
     pub fn is_planned(&self) -> bool {
         self.acts.iter().all(|act| matches!(act, Act::Switchover | Act::ShardSwitchover) || act.moves_shards())
@@ -332,6 +341,16 @@ mod tests {
         assert_eq!(lasts("failover-of-failover"), SERVED);
         assert_eq!(lasts("container-kill"), Duration::ZERO);
         assert_eq!(lasts("freeze"), (timings.ttl + Duration::from_secs(2)) * 2);
+    }
+
+    #[test]
+    fn where_no_commit_waits_only_the_vip_is_lost() {
+        let holder = find("vip-holder-loss").expect("a scenario");
+        let mut topology = example("three-hosts");
+        assert_eq!(holder.event_in(&topology), Some(Event::StandbyLoss));
+        topology.groups.iter_mut().for_each(|group| group.replication = crate::topology::model::Replication::Async);
+        assert_eq!(holder.event_in(&topology), Some(Event::Vip));
+        assert_eq!(find("cut-standby").and_then(|cut| cut.event_in(&topology)), Some(Event::StandbyLoss));
     }
 
     /// What is looked up after a first kill finds a cluster that recovers already, a second later.

@@ -51,7 +51,7 @@ impl Containers {
     }
 
     /// Whether the daemon answers.
-    pub async fn answer(&self) -> bool {
+    pub async fn answers(&self) -> bool {
         self.docker.ping().await.is_ok()
     }
 

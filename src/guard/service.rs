@@ -313,7 +313,7 @@ async fn hear(store: Store) {
 async fn listen(containers: Containers, metrics: Metrics, died: mpsc::Sender<Died>) {
     loop {
         // Events are silence until somebody dies: only an answer tells that the daemon is there.
-        if containers.answer().await {
+        if containers.answers().await {
             let mut events = Box::pin(containers.deaths());
             metrics.counts().events_connected = true;
             while let Some(Ok(event)) = events.next().await {

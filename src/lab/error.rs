@@ -19,8 +19,8 @@ pub enum LabError {
     /// The lab host's image.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// A host stays on the network, so that its loss would be heard.
-    #[error("{host} cannot be taken off the network, and keeps its power: {said}")]
+    /// A host could not be taken off the network before its power was to be cut.
+    #[error("{host} keeps its power, since it cannot be taken off the network: {said}")]
     Silence {
         /// Its container.
         host: String,
@@ -178,7 +178,7 @@ impl Failure for LabError {
                 "the inner Docker daemon needs overlayfs, bridges, iptables (nf_tables) and VXLAN from this machine's kernel".into(),
                 "`pgclusterctl lab down` removes what was made".into(),
             ],
-            Self::Silence { host, .. } => vec![format!("`docker exec {host} ip link` shows what it has; `pgclusterctl lab up` repairs it")],
+            Self::Silence { host, .. } => vec![format!("`docker restart {host}` puts it back on the network")],
             Self::Program { hint, .. } => vec![(*hint).to_owned()],
             Self::Subnet { .. } | Self::NoHost { .. } | Self::TooMany { .. } | Self::File { .. } => Vec::new(),
         }

@@ -25,17 +25,27 @@ pub async fn kill(name: &LabName, host: &str) -> Result<bool, LabError> {
         return Ok(false);
     }
     let object = name.object(host);
-    silence(&docker, &object).await?;
-    let options = KillContainerOptions { signal: "SIGKILL".into() };
-    docker.kill_container(&object, Some(options)).await.map_err(failed(format!("kill the container {object}")))?;
-    Ok(true)
+    let killed = kill_in_silence(&docker, &object).await;
+    if killed.is_err() {
+        // A host that lives and hears nobody would be neither on nor off. If this fails, too, the error has told of it.
+        let _ = links(&docker, &object, "up").await;
+    }
+    killed.map(|()| true)
 }
 
-/// Takes a host off the network; it is back on it when it is switched on again. Kernels that go on without their processes say good-bye
-/// to their peers and turn others away, which no host without power does.
-async fn silence(docker: &Docker, object: &str) -> Result<(), LabError> {
-    const DOWN: &str = "for link in /sys/class/net/eth*; do ip link set dev \"${link##*/}\" down || exit; done";
-    let (code, said) = host::exec(docker, object, &["sh", "-c", DOWN]).await?;
+/// Kernels that go on without their processes say good-bye to their peers and turn others away, which no host without power does: it is
+/// taken off the network first. It is back on it when it is switched on again.
+async fn kill_in_silence(docker: &Docker, object: &str) -> Result<(), LabError> {
+    links(docker, object, "down").await?;
+    let options = KillContainerOptions { signal: "SIGKILL".into() };
+    docker.kill_container(object, Some(options)).await.map_err(failed(format!("kill the container {object}")))?;
+    Ok(())
+}
+
+/// Sets all links of a host `up` or `down`.
+async fn links(docker: &Docker, object: &str, state: &str) -> Result<(), LabError> {
+    let all = format!("for link in /sys/class/net/eth*; do ip link set dev \"${{link##*/}}\" {state} || exit; done");
+    let (code, said) = host::exec(docker, object, &["sh", "-c", &all]).await?;
     if code == 0 { Ok(()) } else { Err(LabError::Silence { host: object.to_owned(), said: said.trim().to_owned() }) }
 }
 

@@ -12,7 +12,6 @@ use crate::topology::ids::GroupId;
 use crate::topology::model::{Group, Replication};
 use crate::topology::resources::postgres_parameters;
 use crate::topology::timing::WAL_SENDER_TIMEOUT;
-use crate::topology::units::show_duration;
 
 /// Where the container keeps the server's certificate: in the data volume beside the data folder, so that it outlives the
 /// container and is not part of a base backup.
@@ -104,7 +103,7 @@ fn transport() -> [(&'static str, String); 14] {
         ("client_connection_check_interval", "2s".into()),
         // The default of 60 s would hide a broken replication connection for longer than a failover takes.
         ("wal_receiver_timeout", "5s".into()),
-        ("wal_sender_timeout", show_duration(WAL_SENDER_TIMEOUT)),
+        ("wal_sender_timeout", format!("{}s", WAL_SENDER_TIMEOUT.as_secs())),
         // Must stay well below wal_sender_timeout; also keeps the measured lag fresh.
         ("wal_receiver_status_interval", "1s".into()),
         // How soon a standby asks again after losing its leader (default 5 s).

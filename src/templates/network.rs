@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::topology::Topology;
+use crate::topology::timing::DATABASE_USER_TIMEOUT;
 
 /// How soon TCP finds that a peer has vanished.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +31,7 @@ pub(super) const PATIENCE: Patience = Patience {
 /// leaves transactions on shards, and their locks have to be gone when the next one begins, which takes 7 s at least. An idle
 /// connection is asked after 3 s, and given up after 5 s of silence (Linux counts `TCP_USER_TIMEOUT` for keepalives, too).
 pub(super) const AMONG: Patience =
-    Patience { idle: Duration::from_secs(3), interval: Duration::from_secs(1), count: 3, user_timeout: Duration::from_secs(5) };
+    Patience { idle: Duration::from_secs(3), interval: Duration::from_secs(1), count: 3, user_timeout: DATABASE_USER_TIMEOUT };
 
 /// From HAProxy to servers on the same local network: over before a failover has a new leader, which takes 7 s at least when
 /// a host is lost.

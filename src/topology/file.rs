@@ -331,7 +331,7 @@ pub struct PromiseSection {
     /// The network cuts the coordinator leader's host off from all others. Default: 10 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub isolation: Option<At<String>>,
-    /// A host with synchronous standbys is lost, and no leader: commits wait until they are given up. Default: 8 s, or the budget's 95th percentile where that is more.
+    /// Synchronous standbys are lost, with their host at worst, and no leader: commits wait until they are given up. Default: 8 s, or the budget's 95th percentile where that is more.
     #[schemars(regex(pattern = limits::DURATION_PATTERN))]
     pub standby_loss: Option<At<String>>,
     /// The proxy host that holds the VIP, or HAProxy on it, is lost, and nobody whom commits wait for. Default: 1.5 s, or the budget's 95th percentile where that is more.

@@ -30,7 +30,7 @@ pub enum Event {
     HostLossWithEtcdLeader,
     /// The network cuts the coordinator leader's host off from all others.
     Isolation,
-    /// A host with synchronous standbys is lost, and no leader: commits wait until they are given up.
+    /// Synchronous standbys are lost, with their host at worst, and no leader: commits wait until they are given up.
     StandbyLoss,
     /// The proxy host that holds the VIP, or HAProxy on it, is lost, and nobody whom commits wait for.
     Vip,

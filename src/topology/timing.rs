@@ -15,6 +15,8 @@ pub const ETCD_ELECTION: Duration = Duration::from_millis(500);
 /// How long a leader hears nothing from a standby until it ends its replication (`wal_sender_timeout`). Commits wait for so long for a
 /// synchronous standby whose host has vanished. The default of 60 s is longer than a failover.
 pub const WAL_SENDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long data among databases may stay unconfirmed until its connection is given up (`tcp_user_timeout`).
+pub const DATABASE_USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often etcd looks for expired leases (etcd, `lease/lessor.go`).
 pub const ETCD_LEASE_SCAN: Duration = Duration::from_millis(500);
 

@@ -21,6 +21,20 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(millis))
 }
 
+/// Reads a duration as PostgreSQL does, in whole numbers: milliseconds without a unit, else `ms`, `s`, `min`, `h` or `d`.
+pub fn parse_postgres_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = split(text.trim());
+    let millis_per_unit: u64 = match unit.trim_start() {
+        "" | "ms" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(millis_per_unit).map(Duration::from_millis)
+}
+
 /// Reads a size in bytes: a whole number alone, or directly followed by `kB`, `MB`, `GB`, `TB` (powers of 1000) or
 /// `KiB`, `MiB`, `GiB`, `TiB` (powers of 1024). The error is what to write instead.
 pub fn parse_size(text: &str) -> Result<u64, String> {
@@ -90,6 +104,15 @@ mod tests {
         }
         for bad in ["", "GiB", "16 GiB", "16G", "1.5GiB", "16gib", "18446744073709551615GiB"] {
             assert!(parse_size(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn postgres_has_units_of_its_own() {
+        let read = |text| parse_postgres_duration(text).map(|duration| duration.as_millis());
+        assert_eq!(["5000", "5s", "5 s", "1min", "0"].map(read), [5_000, 5_000, 5_000, 60_000, 0].map(Some));
+        for bad in ["", "s", "5m", "5S", "1.5s", "-1", "18446744073709551615d"] {
+            assert_eq!(read(bad), None, "{bad:?} was accepted");
         }
     }
 

@@ -133,8 +133,9 @@ pub const ALL: &[Scenario] = &[
     ),
     scenario(
         "lagging-host-loss",
-        "all standbys stand still for 3 s, then the leader's host loses its power: the same, and the files are away as well",
-        &[Lag(Who::Standbys, secs(15)), Wait(secs(3)), PowerOff(Place::OfLeader), UntilServed, Wait(DARK), PowerOn],
+        "all standbys stand still, then the leader's host loses its power: the same, and the files are away as well",
+        // Well before they are given up, after which nobody but the lost leader may lead.
+        &[Lag(Who::Standbys, secs(15)), Wait(secs(1)), PowerOff(Place::OfLeader), UntilServed, Wait(DARK), PowerOn],
     )
     .after(&[Arrange::EtcdLedElsewhere]),
     scenario(

@@ -91,7 +91,7 @@ impl ScenarioList {
             ScenarioLine {
                 name: scenario.name,
                 about: scenario.about,
-                promise_ms: scenario.event.and_then(|event| topology.promise.outage(event)).map(millis::of),
+                promise_ms: scenario.event_in(topology).and_then(|event| topology.promise.outage(event)).map(millis::of),
                 ci: scenario.ci,
                 needs_lab: needs.contains(&Need::Lab),
                 needs_netem: needs.contains(&Need::Netem),

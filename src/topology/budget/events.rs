@@ -104,7 +104,7 @@ fn standby_loss(topology: &Topology) -> End {
         return End::Unbounded("the loss of one host stops writes: see `topology tolerance`".to_owned());
     }
     let Some(silence) = terms::silence(topology) else {
-        let why = "postgres.parameters.wal_sender_timeout says for how long commits wait, and is no duration above 0";
+        let why = "postgres.parameters has neither wal_sender_timeout nor tcp_user_timeout, or one that is no duration";
         return End::Unbounded(why.to_owned());
     };
     End::After(vec![silence, terms::notices(topology), terms::standby_left_out(), terms::clients()])

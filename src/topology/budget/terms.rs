@@ -9,10 +9,11 @@ use crate::topology::ids::GroupId;
 use crate::topology::limits::{GUARD_MARGIN, LOOP_WAIT_MIN, RETRY_TIMEOUT_MIN};
 use crate::topology::model::{Group, Timings, Topology};
 use crate::topology::timing::{
-    ETCD_ELECTION, ETCD_LEASE_SCAN, GUARD_LOOK, HAPROXY_CHECK, POOLER_CONNECT_TIMEOUT, POOLER_LOGIN_RETRY, POOLER_ROUND,
-    RESTART_DELAY, SERVER_CHECK, VRRP_ADVERT, WAL_SENDER_TIMEOUT, guard_is_first, vrrp_down_timer, vrrp_skew,
+    DATABASE_USER_TIMEOUT, ETCD_ELECTION, ETCD_LEASE_SCAN, GUARD_LOOK, HAPROXY_CHECK, POOLER_CONNECT_TIMEOUT,
+    POOLER_LOGIN_RETRY, POOLER_ROUND, RESTART_DELAY, SERVER_CHECK, VRRP_ADVERT, WAL_SENDER_TIMEOUT, guard_is_first,
+    vrrp_down_timer, vrrp_skew,
 };
-use crate::topology::units::{parse_duration, show_duration as show};
+use crate::topology::units::{parse_postgres_duration, show_duration as show};
 
 /// What no setting bounds, on average and at worst. Only whole outages and promotions were measured (docs/drills: a lab, three hosts on
 /// one machine of two cores); the others are estimates whose sums agree with those outages, which the tests hold.
@@ -308,16 +309,22 @@ pub(super) fn notices(topology: &Topology) -> Term {
     term("Patroni notices", loop_wait / 2, loop_wait, format!("once in a round: loop_wait {}", show(loop_wait))).lever(lever)
 }
 
-/// A synchronous standby's host is silent; `None` where the topology sets a limit that is none.
+/// A synchronous standby's host is silent; `None` where neither limit is set, or one cannot be read. What the leader sends is confirmed
+/// by nobody, so that the connection ends with the shorter of them.
 pub(super) fn silence(topology: &Topology) -> Option<Term> {
-    const NAME: &str = "wal_sender_timeout";
-    let limit = match topology.parameters.get(NAME) {
-        None => WAL_SENDER_TIMEOUT,
-        // PostgreSQL takes a bare number for milliseconds.
-        Some(written) => written.parse().map(Duration::from_millis).or_else(|_| parse_duration(written)).ok()?,
+    let limit = |name: &str, ours: Duration| match topology.parameters.get(name) {
+        None => Some(ours),
+        Some(written) => parse_postgres_duration(written),
     };
-    let source = format!("{NAME} {}: until then the leader waits for its confirmation of every commit", show(limit));
-    (!limit.is_zero()).then(|| term(NAME, limit, limit, source))
+    let (sender, user) = (limit("wal_sender_timeout", WAL_SENDER_TIMEOUT)?, limit("tcp_user_timeout", DATABASE_USER_TIMEOUT)?);
+    // 0 is without a limit.
+    let limit = [sender, user].into_iter().filter(|limit| !limit.is_zero()).min()?;
+    let source = format!(
+        "wal_sender_timeout {} or tcp_user_timeout {}: until then the leader waits for its confirmation of every commit",
+        show(sender),
+        show(user)
+    );
+    Some(term("silence", limit, limit, source))
 }
 
 /// Patroni has noticed that it is gone, and makes do without it.

@@ -136,18 +136,20 @@ fn without_a_guard_a_lost_host_costs_the_ttl() {
 fn a_lost_standby_costs_what_its_leader_waits() {
     let base = example("three-hosts");
     assert_eq!(of(&base, Event::StandbyLoss).lever(&base).map(|(lever, _)| lever), None);
-    let with = |limit: &str| {
+    let with = |sender: &str, user: &str| {
         let mut topology = base.clone();
-        topology.parameters.insert("wal_sender_timeout".into(), limit.into());
+        topology.parameters.insert("wal_sender_timeout".into(), sender.into());
+        topology.parameters.insert("tcp_user_timeout".into(), user.into());
         of(&topology, Event::StandbyLoss)
     };
     let usual = worst(&base, Event::StandbyLoss);
-    for (limit, more) in [("10s", 5_000), ("10000", 5_000), ("5s", 0)] {
-        let worst = with(limit).worst().map(|worst| worst.as_millis());
-        assert_eq!(worst, Some(u128::from(usual + more)), "{limit}");
+    let limits = [("10s", "10000", 5_000), ("0", "1min", 55_000), ("1h", "0", 3_595_000), ("1min", "5s", 0)];
+    for (sender, user, more) in limits {
+        let worst = with(sender, user).worst().map(|worst| worst.as_millis());
+        assert_eq!(worst, Some(u128::from(usual + more)), "{sender} {user}");
     }
-    for endless in ["0", "soon"] {
-        assert!(matches!(with(endless).end, End::Unbounded(_)), "{endless}");
+    for (sender, user) in [("0", "0"), ("soon", "5s")] {
+        assert!(matches!(with(sender, user).end, End::Unbounded(_)), "{sender} {user}");
     }
     let mut topology = base.clone();
     topology.groups.iter_mut().for_each(|group| group.replication = crate::topology::model::Replication::Async);
