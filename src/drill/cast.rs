@@ -72,16 +72,7 @@ fn operations(clients: usize, run_time: Duration) -> u64 {
 /// Clients of every group: of the one that is hit as many as were asked for, of the others a few; one list that two share, and
 /// two that move money between all groups. With Citus those of the coordinators write to the coordinators' own log.
 fn clients(keys: &BTreeMap<GroupId, Vec<i32>>, citus: bool, hit: GroupId, count: usize) -> Vec<ClientSpec> {
-    let share = |group: GroupId| {
-        if group == hit {
-            count
-        } else if hit.is_coordinator() {
-            // The way to every shard leads through the coordinators: hit, all groups are hit alike.
-            count.div_ceil(3).max(OTHERS)
-        } else {
-            OTHERS
-        }
-    };
+    let share = |group: GroupId| if group == hit { count } else { OTHERS };
     let mut clients = Vec::new();
     if citus {
         let own = |key| ClientSpec { key, group: GroupId::COORDINATOR.to_string(), task: Task::Own };
@@ -141,7 +132,7 @@ mod tests {
         let log = [Task::Register, Task::Autocommit];
         let coordinators_hit = clients(&keys, true, GroupId::COORDINATOR, 8);
         assert_eq!(count(&coordinators_hit, GroupId::COORDINATOR, &[Task::Own]), 8);
-        assert_eq!((count(&coordinators_hit, GroupId(1), &log), count(&coordinators_hit, GroupId(2), &log)), (3, 3));
+        assert_eq!((count(&coordinators_hit, GroupId(1), &log), count(&coordinators_hit, GroupId(2), &log)), (2, 2));
         let shard_hit = clients(&keys, true, GroupId(1), 8);
         assert_eq!(count(&shard_hit, GroupId::COORDINATOR, &[Task::Own]), 2);
         assert_eq!((count(&shard_hit, GroupId(1), &log), count(&shard_hit, GroupId(2), &log)), (8, 2));
