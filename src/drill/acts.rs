@@ -25,6 +25,11 @@ use crate::topology::{GroupId, HostName};
 /// one more.
 const MISSED: Duration = Duration::from_secs(20);
 
+/// For how long it is tried again to move etcd's leadership: longer than an election takes.
+const ETCD_MOVES: Duration = Duration::from_secs(5);
+/// Pause between two such tries.
+const ETCD_LOOK: Duration = Duration::from_millis(300);
+
 impl Director<'_> {
     /// Does everything in order.
     pub(super) async fn play(
@@ -184,6 +189,17 @@ impl Director<'_> {
 
     /// Brings etcd's leadership to a member.
     pub(super) async fn lead_etcd(&self, member: &str) -> Result<(), DrillError> {
+        let started = Instant::now();
+        loop {
+            match self.move_etcd_leader(member).await {
+                // A guard may move it, too, and whoever led a moment ago does not any more.
+                Err(_) if started.elapsed() < ETCD_MOVES => tokio::time::sleep(ETCD_LOOK).await,
+                moved => return moved,
+            }
+        }
+    }
+
+    async fn move_etcd_leader(&self, member: &str) -> Result<(), DrillError> {
         let target = self.store(member).await?;
         let facts = target.facts().await?;
         if facts.leader_id == facts.member_id {
