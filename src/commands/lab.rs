@@ -55,9 +55,9 @@ pub struct UpArgs {
     /// Number of further hosts that the topology does not name, for `host replace` and the like.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..i64::from(lab::MAX_HOSTS)))]
     pub spare: u8,
-    /// Number of shard groups in the topology that is written; 0 makes one without Citus.
-    #[arg(long, default_value_t = 3)]
-    pub shards: u32,
+    /// Number of shard groups in the topology that is written; 0 makes one without Citus [default: as many as there are, or 3].
+    #[arg(long)]
+    pub shards: Option<u32>,
     /// Folder for keys, known_hosts and topology.toml [default: the lab's name].
     #[arg(long, value_name = "FOLDER")]
     pub dir: Option<PathBuf>,

@@ -96,16 +96,19 @@ impl Folder {
     }
 
     /// Writes the topology, unless someone has edited the one that is there.
-    pub fn write_topology(&self, subnet: Subnet, hosts: u8, shards: u32) -> Result<Written, LabError> {
+    pub fn write_topology(&self, subnet: Subnet, hosts: u8, shards: Option<u32>) -> Result<Written, LabError> {
         let path = self.topology();
-        let text = topology_file::sealed(&topology_file::render(subnet, hosts, shards));
-        match fs::read_to_string(&path) {
-            Ok(old) if old == text => return Ok(Written::Fresh),
-            Ok(old) if !topology_file::is_unedited(&old) => return Ok(Written::Kept),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        let old = match fs::read_to_string(&path) {
+            Ok(old) => Some(old),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(file(path, "read")(error)),
+        };
+        let old = old.as_deref();
+        if old.is_some_and(|old| !topology_file::is_unedited(old)) {
+            return Ok(Written::Kept);
         }
+        let shards = topology_file::shards(shards, old);
+        let text = topology_file::sealed(&topology_file::render(subnet, hosts, shards));
         self.replace(TOPOLOGY, &text)?;
         Ok(Written::Fresh)
     }
@@ -180,10 +183,10 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let folder = Folder::open(place.path()).expect("opens");
         let subnet = Subnet::new("172.30.77.0/24".parse().expect("a subnet")).expect("fits");
-        assert_eq!(folder.write_topology(subnet, 3, 3).expect("writes"), Written::Fresh);
-        assert_eq!(folder.write_topology(subnet, 3, 0).expect("writes"), Written::Fresh);
+        assert_eq!(folder.write_topology(subnet, 3, Some(3)).expect("writes"), Written::Fresh);
+        assert_eq!(folder.write_topology(subnet, 3, Some(0)).expect("writes"), Written::Fresh);
         let text = fs::read_to_string(folder.topology()).expect("reads");
         fs::write(folder.topology(), text.replace("768MiB", "2GiB")).expect("edits");
-        assert_eq!(folder.write_topology(subnet, 3, 3).expect("writes"), Written::Kept);
+        assert_eq!(folder.write_topology(subnet, 3, Some(3)).expect("writes"), Written::Kept);
     }
 }

@@ -6,6 +6,9 @@ use sha2::{Digest, Sha256};
 
 use super::spec::{Subnet, host_name};
 
+/// Shard groups where nobody says how many.
+const DEFAULT_SHARDS: u32 = 3;
+
 /// Start of the line that tells an untouched file from an edited one.
 const SEAL: &str = "# untouched: ";
 
@@ -82,6 +85,12 @@ pub fn is_unedited(text: &str) -> bool {
     seal.trim_end() == digest(body)
 }
 
+/// How many shard groups a lab has that is not asked for another number: as many as the text says that is there.
+pub fn shards(asked: Option<u32>, there: Option<&str>) -> u32 {
+    let written = || there?.parse::<toml_edit::DocumentMut>().ok()?.get("shards")?.get("count")?.as_integer()?.try_into().ok();
+    asked.or_else(written).unwrap_or(DEFAULT_SHARDS)
+}
+
 /// Sixteen hexadecimal digits: it guards against accidents, not against anybody.
 fn digest(text: &str) -> String {
     let mut text = hex::encode(Sha256::digest(text.as_bytes()));
@@ -116,6 +125,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_lab_keeps_its_shard_groups_unless_others_are_asked_for() {
+        let there = |count| sealed(&render(subnet(), 3, count));
+        assert_eq!(shards(None, None), 3);
+        assert_eq!(shards(None, Some(&there(0))), 0);
+        assert_eq!(shards(None, Some(&there(5))), 5);
+        assert_eq!(shards(Some(2), Some(&there(5))), 2);
+        assert_eq!(shards(None, Some("not TOML")), 3);
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub struct Request {
     pub hosts: u8,
     /// Number of further hosts, which the topology leaves out.
     pub spares: u8,
-    /// Shard groups of its topology.
-    pub shards: u32,
+    /// Shard groups of its topology; when not given, as many as it has, or three.
+    pub shards: Option<u32>,
 }
 
 /// Makes or completes a lab. Hosts that were switched off stay off, and are an error that says how to switch them on.
@@ -251,7 +251,7 @@ mod tests {
             subnet: subnet.map(|s| s.parse().expect("a subnet")),
             hosts: 3,
             spares: 0,
-            shards: 3,
+            shards: None,
         }
     }
 
