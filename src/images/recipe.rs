@@ -119,7 +119,7 @@ mod tests {
         let images =
             needed(&topology("[images]\nregistry = \"registry.example.com/pg\"\netcd = \"registry.example.com/own/etcd:3\"\n"));
         assert!(images[0].name.starts_with("registry.example.com/pg/pgclusterctl-node:"), "{}", images[0].name);
-        assert!(images[0].recipe.as_ref().is_some_and(|r| r.tag.starts_with("pgclusterctl/node:")));
+        assert!(images[0].recipe.as_ref().is_some_and(|r| r.tag.starts_with("localhost/pgclusterctl/node:")));
         assert_eq!(images[1].recipe, None);
     }
 

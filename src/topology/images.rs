@@ -11,8 +11,10 @@ use super::model::{Images, VectorEngine};
 /// The build contexts, one folder per component: `node`, `etcd`, `proxy`, `guard`, and the lab's host.
 pub static CONTEXTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/images");
 
-/// Prefix of the names of images that no registry holds.
-pub const LOCAL_PREFIX: &str = "pgclusterctl/";
+/// Prefix of the names of images that no registry holds. Swarm asks the registry of a name before each start of a container, and takes
+/// what it says; on `localhost` nobody answers, at once. Without that word it would be Docker Hub: a container that is to start waits
+/// until a host without a way out has given up, and whoever owns that name there decides what runs here.
+pub const LOCAL_PREFIX: &str = "localhost/pgclusterctl/";
 
 /// Hash of the guard's own code: its image holds this program, of which little else matters there.
 const GUARD_FINGERPRINT: &str = env!("PGCLUSTERCTL_GUARD_FINGERPRINT");
@@ -32,7 +34,7 @@ pub fn default_names(postgres: u32, citus: bool, vector: VectorEngine) -> Images
     }
 }
 
-/// The same images under a registry's prefix: `pgclusterctl/node:T` becomes `<registry>/pgclusterctl-node:T`, since some
+/// The same images under a registry's prefix: `localhost/pgclusterctl/node:T` becomes `<registry>/pgclusterctl-node:T`, since some
 /// registries allow one path component below the account only.
 pub fn in_registry(name: &str, registry: &str) -> String {
     let rest = name.strip_prefix(LOCAL_PREFIX).unwrap_or(name);
@@ -93,15 +95,15 @@ mod tests {
     #[test]
     fn the_name_says_the_flavour() {
         let names = default_names(17, true, VectorEngine::Ruvector);
-        assert!(names.node.starts_with("pgclusterctl/node:17-citus-ruvector-"), "{}", names.node);
-        assert_eq!(names.node.len(), "pgclusterctl/node:17-citus-ruvector-".len() + HASH_DIGITS);
-        assert!(default_names(17, false, VectorEngine::Pgvector).node.starts_with("pgclusterctl/node:17-plain-"));
+        assert!(names.node.starts_with("localhost/pgclusterctl/node:17-citus-ruvector-"), "{}", names.node);
+        assert_eq!(names.node.len(), "localhost/pgclusterctl/node:17-citus-ruvector-".len() + HASH_DIGITS);
+        assert!(default_names(17, false, VectorEngine::Pgvector).node.starts_with("localhost/pgclusterctl/node:17-plain-"));
     }
 
     #[test]
     fn a_registry_replaces_the_local_prefix() {
         assert_eq!(
-            in_registry("pgclusterctl/etcd:ab", "registry.example.com/pg/"),
+            in_registry("localhost/pgclusterctl/etcd:ab", "registry.example.com/pg/"),
             "registry.example.com/pg/pgclusterctl-etcd:ab"
         );
     }
