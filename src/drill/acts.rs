@@ -192,8 +192,10 @@ impl Director<'_> {
         let started = Instant::now();
         loop {
             match self.move_etcd_leader(member).await {
-                // A guard may move it, too, and whoever led a moment ago does not any more.
-                Err(_) if started.elapsed() < ETCD_MOVES => tokio::time::sleep(ETCD_LOOK).await,
+                // A guard may move it, too: whoever led a moment ago does not any more, and for a moment nobody may.
+                Err(DrillError::Etcd(_) | DrillError::NoTarget { .. }) if started.elapsed() < ETCD_MOVES => {
+                    tokio::time::sleep(ETCD_LOOK).await
+                }
                 moved => return moved,
             }
         }

@@ -49,10 +49,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Pause between two looks at the whole cluster, which cost its hosts some work: nobody looks while clients are turned away.
 pub(super) const WHOLE_LOOK: Duration = Duration::from_secs(1);
 /// Clients of a planned change wait for its end, as applications do: being held back is no failure.
-const PATIENT: Timeouts = {
-    let patience = Duration::from_secs(5);
-    Timeouts { reach: patience, connect: patience, operation: patience }
-};
+const PATIENT: Timeouts = Timeouts::each(Duration::from_secs(5));
 
 /// What all runs of a drill share.
 #[derive(Debug)]

@@ -32,15 +32,20 @@ pub fn quorum(look: &Look<'_>) -> Vec<Finding> {
         format!("{agreeing} of {all} members follow one leader; no answer from {silent_names}")
     };
     let lost = look.lost_with(silent.iter().map(|m| &m.host));
+    let way_out = if silent.is_empty() {
+        "look again in a few seconds: they may be electing a leader; if not, `pgclusterctl logs` of each says why".to_owned()
+    } else {
+        format!("bring {silent_names} back")
+    };
     let finding = if agreeing < needed {
-        let remedy = format!("bring {silent_names} back: without {needed} of {all} no leader is elected and none is kept");
+        let remedy = format!("{way_out}; without {needed} of {all} no leader is elected and none is kept");
         // Seen to be lost, it stands for itself, whatever took it: without it nothing fails over.
         let unseen = lost.filter(|_| answering.is_empty());
         Finding::fail(ETCD, evidence, remedy).following(unseen.or_else(|| look.undeployed()))
     } else if agreeing < all {
         let margin = agreeing - needed;
         let evidence = format!("{evidence}; {margin} more may be lost");
-        Finding::warn(ETCD, evidence, format!("bring {silent_names} back")).following(lost)
+        Finding::warn(ETCD, evidence, way_out).following(lost)
     } else {
         Finding::pass(ETCD, evidence)
     };

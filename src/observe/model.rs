@@ -233,7 +233,7 @@ pub struct ServiceFacts {
 }
 
 /// An etcd member's answer to its status call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct EtcdFacts {
     /// Member id.
     pub member_id: u64,

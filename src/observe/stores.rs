@@ -36,11 +36,26 @@ pub(super) async fn members(lines: &Lines<'_>, scope: Scope) -> BTreeMap<MemberN
     if !scope.etcd {
         return BTreeMap::new();
     }
-    let looks = lines.topology.etcd.iter().map(|member| async move {
-        let look = async { lines.store(&member.name).await?.facts().await.map_err(|e| one_line(&e)) };
-        (member.name.clone(), within(member.name.as_str(), lines.patience.probe, look).await)
-    });
-    join_all(looks).await.into_iter().collect()
+    let look = || async {
+        let looks = lines.topology.etcd.iter().map(|member| async move {
+            let look = async { lines.store(&member.name).await?.facts().await.map_err(|e| one_line(&e)) };
+            (member.name.clone(), within(member.name.as_str(), lines.patience.probe, look).await)
+        });
+        join_all(looks).await.into_iter().collect()
+    };
+    let seen = look().await;
+    if of_one_mind(&seen) {
+        return seen;
+    }
+    // They were asked while the leadership changed hands, or there is no leader: the second look tells which.
+    sleep(KEYS.pause).await;
+    look().await
+}
+
+/// Whether all that answer name the same leader.
+fn of_one_mind(members: &BTreeMap<MemberName, Probe<EtcdFacts>>) -> bool {
+    let mut named = members.values().filter_map(Probe::known).map(|facts| facts.leader_id);
+    named.next().is_none_or(|first| first != 0 && named.all(|leader| leader == first))
 }
 
 /// All members are asked, the first answer counts: any member passes a read on to the leader, and one that is cut off says
@@ -112,6 +127,23 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+
+    #[test]
+    fn members_are_asked_again_while_they_name_different_leaders_or_none() {
+        let named = |leaders: &[Option<u64>]| -> BTreeMap<MemberName, Probe<EtcdFacts>> {
+            let answer = |leader: &Option<u64>| match leader {
+                Some(leader_id) => Probe::Known(EtcdFacts { leader_id: *leader_id, ..EtcdFacts::default() }),
+                None => Probe::fail("etcd", "no answer"),
+            };
+            let names = (1..).map(|n| MemberName::new(&format!("etcd-{n}")).expect("a name"));
+            names.zip(leaders.iter().map(answer)).collect()
+        };
+        assert!(of_one_mind(&named(&[Some(2), Some(2), Some(2)])));
+        assert!(of_one_mind(&named(&[None, Some(2), Some(2)])), "who is silent names nobody");
+        assert!(of_one_mind(&named(&[None, None, None])), "it is no use to wait for them again");
+        assert!(!of_one_mind(&named(&[Some(2), Some(3), Some(3)])));
+        assert!(!of_one_mind(&named(&[None, Some(0), Some(0)])));
+    }
 
     #[tokio::test]
     async fn who_was_turned_away_asks_again_and_who_waited_does_not() {

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use super::{StepError, World};
 use crate::error::one_line;
 use crate::observe::model::{EtcdDisk, EtcdPeer};
-use crate::remote::etcd::EtcdError;
+use crate::remote::etcd::{Etcd, EtcdError};
 use crate::templates::artifacts::{LABEL_CLUSTER, Service};
 use crate::topology::ids::{HostName, MemberName};
 use crate::topology::model::EtcdMember;
 
-/// etcd adds a member only when all others have been connected for five seconds (`strict-reconfig-check`).
+/// How long etcd has to become calm. It exchanges members only when all others have been connected for five seconds
+/// (`strict-reconfig-check`), and who replaces a host may be earlier than the election that the loss of it began.
 const CALM: Duration = Duration::from_secs(20);
 /// Pause between two tries.
 const LOOK: Duration = Duration::from_secs(1);
@@ -22,33 +23,41 @@ const HOME: &str = "/var/lib/etcd";
 
 /// Takes a member out of the store. One that is gone already was taken out by an earlier run.
 pub async fn remove(world: World<'_>, id: u64) -> Result<(), StepError> {
-    let etcd = world.fleet.etcd(world.topology).await?;
-    if etcd.members().await.map_err(refused)?.iter().any(|peer| peer.id == id) {
-        etcd.remove_member(id).await.map_err(refused)?;
-    }
-    Ok(())
+    let change = async |etcd: Etcd| match etcd.members().await?.iter().any(|peer| peer.id == id) {
+        true => etcd.remove_member(id).await,
+        false => Ok(()),
+    };
+    when_calm(world, change).await
 }
 
 /// Adds a member that is not in the store.
 pub async fn add(world: World<'_>, member: &MemberName) -> Result<(), StepError> {
     let url = spec(world, member)?.peer_url();
-    let etcd = world.fleet.etcd(world.topology).await?;
+    let change = async |etcd: Etcd| match etcd.members().await?.iter().any(|peer| peer.url == url) {
+        true => Ok(()),
+        false => etcd.add_member(&url).await,
+    };
+    when_calm(world, change).await
+}
+
+/// Asks something of etcd that may be asked again, until it has an answer or had time enough for one.
+async fn when_calm<T>(world: World<'_>, ask: impl AsyncFn(Etcd) -> Result<T, EtcdError>) -> Result<T, StepError> {
     let started = Instant::now();
     loop {
-        if etcd.members().await.map_err(refused)?.iter().any(|peer| peer.url == url) {
-            return Ok(());
-        }
-        match etcd.add_member(&url).await {
-            Ok(()) => return Ok(()),
+        let answer = match world.fleet.etcd(world.topology).await {
+            Ok(etcd) => ask(etcd).await.map_err(refused),
+            Err(unreached) => Err(unreached.into()),
+        };
+        match answer {
             Err(_) if started.elapsed() < CALM => tokio::time::sleep(LOOK).await,
-            Err(error) => return Err(refused(error)),
+            last => return last,
         }
     }
 }
 
 /// Writes into the member's volume on that host whom to join. The image's entrypoint reads it as long as there is no log.
 pub async fn seed(world: World<'_>, member: &MemberName, host: &HostName) -> Result<(), StepError> {
-    let members = world.fleet.etcd(world.topology).await?.members().await.map_err(refused)?;
+    let members = when_calm(world, async |etcd: Etcd| etcd.members().await).await?;
     let own = spec(world, member)?;
     let cluster = initial_cluster(own, &members);
     let service = service(world, member)?;

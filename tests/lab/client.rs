@@ -74,6 +74,13 @@ pub struct Written {
     pub failed: usize,
 }
 
+impl std::fmt::Display for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let waited = self.outage.as_millis();
+        write!(f, "{} writes, {} failed, the longest waited {waited} ms", self.acknowledged.len(), self.failed)
+    }
+}
+
 impl Written {
     /// Panics unless every number that was acknowledged is in the table.
     pub async fn is_in(&self, table: &str, target: &Target) {

@@ -28,13 +28,7 @@ pub fn out_and_back(lab: &Lab, runtime: &Runtime, write: &Target) {
     assert!(text().contains(listed), "the file is written before anything is destroyed: {}", text());
     let run = lab.ctl(&out).ok();
     let written = runtime.block_on(writer.finish());
-    note(format_args!(
-        "killed and run again it took {:.1} s more; {} writes, {} failed, the longest waited {} ms",
-        run.took.as_secs_f64(),
-        written.acknowledged.len(),
-        written.failed,
-        written.outage.as_millis()
-    ));
+    note(format_args!("killed and run again it took {:.1} s more; {written}", run.took.as_secs_f64()));
     runtime.block_on(written.is_in("beside", write));
     assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
     runtime.block_on(write.batch("drop table beside"));
@@ -87,12 +81,7 @@ pub fn third_of_a_shard_group(lab: &Lab, runtime: &Runtime, write: &Target) {
 
     lab.ctl(&["scale", "in", "--member", MEMBER, "--yes"]).ok();
     let written = runtime.block_on(writer.finish());
-    note(format_args!(
-        "{} writes, {} failed, the longest waited {} ms",
-        written.acknowledged.len(),
-        written.failed,
-        written.outage.as_millis()
-    ));
+    note(format_args!("{written}"));
     runtime.block_on(written.is_in("beside", write));
     runtime.block_on(write.batch("drop table beside"));
     is_known_as("none");

@@ -95,6 +95,13 @@ pub struct Timeouts {
     pub operation: Duration,
 }
 
+impl Timeouts {
+    /// The same patience with all of it.
+    pub const fn each(patience: Duration) -> Self {
+        Self { reach: patience, connect: patience, operation: patience }
+    }
+}
+
 impl Default for Timeouts {
     /// Half a second, then a second each: well below any outage that is measured, well above what a busy machine takes.
     fn default() -> Self {
@@ -296,15 +303,14 @@ impl Workload {
     /// their name that is somebody else's is refused.
     pub async fn prepare(options: &WorkloadOptions, citus: bool) -> Result<(), WorkloadError> {
         /// Distributing a table makes its shards on every group.
-        const PATIENCE: Duration = Duration::from_secs(60);
-        const PATIENT: Timeouts = Timeouts { reach: PATIENCE, connect: PATIENCE, operation: PATIENCE };
+        const PATIENT: Timeouts = Timeouts::each(Duration::from_secs(60));
         check(options)?;
         let target = || format!("{:?}", options.target);
         let session = Session::open(&options.target, &PATIENT)
             .await
             .map_err(|trouble| WorkloadError::Connect { target: target(), reason: trouble.to_string() })?;
         let send = async |statement: String| {
-            let answer = session.send(&statement, tokio::time::Instant::now() + PATIENCE).await;
+            let answer = session.send(&statement, tokio::time::Instant::now() + PATIENT.operation).await;
             answer.map_err(|trouble| WorkloadError::Prepare { target: target(), statement, reason: trouble.to_string() })
         };
         let found = send(tables::READ_MARK.to_owned()).await?;
@@ -397,7 +403,7 @@ mod tests {
             folder: folder.to_owned(),
             seed: 1,
             accounts: vec![1, 2],
-            timeouts: Timeouts { reach: PATIENCE, connect: PATIENCE, operation: PATIENCE },
+            timeouts: Timeouts::each(PATIENCE),
             limits: Limits { operations: 12, run_time: Duration::from_secs(10) },
         }
     }
