@@ -1,4 +1,4 @@
-//! What is there when all is over: every group's leader, and every standby once it has replayed what its leader has.
+//! What is there when all is over: every group's leader, and every standby, readers too, once it has replayed what its leader has.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ pub async fn read(world: World<'_>, observed: &Observed, accounts: usize, homes:
         let (place, client) = connect(world, &leader).await?;
         let end: String = one(&place, &client, "select pg_current_wal_lsn()::text").await?;
         parts.add(server(&place, &client, &tables).await?, Replica::Leader, &leader);
-        let standbys = group.members.iter().filter(|m| m.name.as_str() != leader);
+        let standbys = group.everyone().filter(|m| m.name.as_str() != leader);
         for (number, member) in standbys.enumerate() {
             let (place, client) = connect(world, member.name.as_str()).await?;
             replayed(&place, &client, &end).await?;

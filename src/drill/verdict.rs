@@ -187,6 +187,10 @@ pub struct Verdict {
     pub counts: Counts,
     /// By group.
     pub groups: BTreeMap<String, Counts>,
+    /// Who was read, by group, the leader first. Where shards have moved, one copy of a group's rows is on several servers, with commas
+    /// between their names. Reports of earlier versions say nothing.
+    #[serde(default)]
+    pub servers: BTreeMap<String, Vec<String>>,
 }
 
 impl Verdict {

@@ -53,6 +53,14 @@ pub fn grow_and_shrink(lab: &Lab) {
     lab.ctl(&["plan", "--check"]).ok();
 }
 
+/// What a reader holds at the end of a drill is held against its leader, as a standby's is.
+pub fn read_also(lab: &Lab, group: &str, reader: &str) {
+    let (_, found, _) = prove(lab, "drills-reader", &["backend-kill", "--seed", "3"]);
+    let read = found["runs"][0]["verdict"]["servers"][group].as_array().expect("servers");
+    assert!(read.contains(&reader.into()), "{read:?}");
+    assert_eq!(read.len(), 1 + member_rows(lab).iter().filter(|row| row["group"] == group && row["role"] != "leader").count());
+}
+
 /// Runs drills. What they prove is asserted: nothing lost, nothing twice, one leader, all whole again. How long an outage may last is
 /// a question to a machine that does nothing else. Returns the run, its report, and where that is.
 fn prove(lab: &Lab, folder: &str, which: &[&str]) -> (Run, Value, PathBuf) {

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use super::client::{Target, Writer};
 use super::harness::{Lab, eventually, note};
 use super::traffic::sql;
-use super::{RECOVERY, ROWS, becomes_healthy, leader_of, psql};
+use super::{RECOVERY, ROWS, becomes_healthy, drills, leader_of, psql};
 
 /// The lab's topology does not name it.
 pub const HOST: &str = "host4";
@@ -44,6 +44,7 @@ pub fn from_a_fourth_host(lab: &Lab, runtime: &Runtime, write: &Target) {
     assert!(runtime.block_on(write.number("select count(*) from read_beside")) >= rows);
     assert_eq!(runtime.block_on(write.number("select count(*) from ledger")), ROWS);
     runtime.block_on(write.batch("drop table read_beside"));
+    drills::read_also(lab, "coordinator", READER);
 
     let out = ["scale", "in", "--member", READER, "--yes"];
     lab.ctl(&["scale", "in", "--host", HOST, "--yes"]).exits(6);

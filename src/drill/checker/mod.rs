@@ -18,7 +18,7 @@ use super::verdict::{Counts, Finding, Promise, Rule, SCHEMA_VERSION, Verdict};
 
 /// Judges a drill. A group without a promise promises that nothing is lost.
 pub fn check(history: &History, read: &FinalRead, promises: &BTreeMap<String, Promise>) -> Verdict {
-    let mut verdict = Verdict { schema_version: SCHEMA_VERSION, ..Verdict::default() };
+    let mut verdict = Verdict { schema_version: SCHEMA_VERSION, servers: servers(read), ..Verdict::default() };
     let losing: BTreeSet<&str> =
         promises.iter().filter(|(_, promise)| promise.tolerates_loss()).map(|(g, _)| g.as_str()).collect();
     for group in groups(history, read) {
@@ -37,6 +37,17 @@ pub fn check(history: &History, read: &FinalRead, promises: &BTreeMap<String, Pr
     }
     verdict.findings.sort_by(|a, b| (&a.group, a.rule).cmp(&(&b.group, b.rule)));
     verdict
+}
+
+/// Names by group, leaders first.
+fn servers(read: &FinalRead) -> BTreeMap<String, Vec<String>> {
+    let mut servers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for role in [Role::Leader, Role::Standby] {
+        for server in read.servers.iter().filter(|server| server.role == role) {
+            servers.entry(server.group.clone()).or_default().push(server.server.clone());
+        }
+    }
+    servers
 }
 
 fn groups<'a>(history: &'a History, read: &'a FinalRead) -> BTreeSet<&'a str> {
