@@ -1,5 +1,6 @@
 //! A lab of its own for this test run: real Docker hosts, driven through the real binary as an operator would.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -94,6 +95,25 @@ impl Lab {
         command.args(args).env("PGCLUSTERCTL_TOPOLOGY", self.path("topology.toml")).env("XDG_STATE_HOME", self.path("state"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// Starts a command and kills it with SIGKILL, so long after a line of it says that `point` is reached.
+    pub fn kill_at(&self, args: &[&str], point: &str, is_reached: impl Fn(&str) -> bool, after: Duration) {
+        let mut run = self.command(args).spawn().expect("the binary starts");
+        let stderr = BufReader::new(run.stderr.take().expect("stderr is piped"));
+        let mut said = Vec::new();
+        let reached =
+            stderr.lines().map_while(Result::ok).inspect(|line| said.push(line.clone())).any(|line| is_reached(&line));
+        assert!(reached, "{} ended before it told of '{point}':\n{}", args.join(" "), said.join("\n"));
+        std::thread::sleep(after);
+        run.kill().expect("it can be killed");
+        run.wait().expect("it ends");
+    }
+
+    /// The same as soon as it tells that the wave began.
+    pub fn kill_in_wave(&self, args: &[&str], wave: &str) {
+        let begins = |line: &str| line.starts_with('[') && line.ends_with(&format!("] {wave}"));
+        self.kill_at(args, wave, begins, Duration::ZERO);
     }
 
     /// The cluster is gone when somebody reads of the failure. Short, for a log that is cut: only what is not as it should be, and

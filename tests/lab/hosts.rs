@@ -1,7 +1,5 @@
 //! A host dies for good and another takes its place; the operator is killed on the way. One that is alive is drained, and goes.
 
-use std::io::{BufRead, BufReader};
-
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -35,7 +33,7 @@ pub fn replace_a_lost_one(lab: &Lab, runtime: &Runtime, target: &Target) {
     let topology = || std::fs::read_to_string(lab.path("topology.toml")).expect("readable");
     assert!(topology().contains(&format!("\"{LOST}\"")), "a plan changes nothing");
 
-    kill_in_wave(lab, &replace, "etcd with a new etcd-1");
+    lab.kill_in_wave(&replace, "etcd with a new etcd-1");
     let run = lab.ctl(&replace).ok();
     note(format_args!("the rest took {:.1} s", run.took.as_secs_f64()));
     assert!(!topology().contains(&format!("\"{LOST}\"")), "{}", topology());
@@ -104,16 +102,4 @@ fn host_of(lab: &Lab, member: &str) -> String {
     let rows = member_rows(lab);
     let row = rows.iter().find(|row| row["member"] == member).expect("a member");
     row["host"].as_str().expect("a host").to_owned()
-}
-
-/// Starts the command and kills it with SIGKILL as soon as it tells that the wave began.
-fn kill_in_wave(lab: &Lab, args: &[&str], wave: &str) {
-    let mut run = lab.command(args).spawn().expect("the binary starts");
-    let stderr = BufReader::new(run.stderr.take().expect("stderr is piped"));
-    let begins = |line: &str| line.starts_with('[') && line.ends_with(&format!("] {wave}"));
-    let mut said = Vec::new();
-    let reached = stderr.lines().map_while(Result::ok).inspect(|line| said.push(line.clone())).any(|line| begins(&line));
-    assert!(reached, "it ended before wave '{wave}':\n{}", said.join("\n"));
-    run.kill().expect("it can be killed");
-    run.wait().expect("it ends");
 }

@@ -128,7 +128,7 @@ fn set_up(lab: &Lab, runtime: &Runtime, shards: u32) {
     });
     part("up, killed in three waves", || {
         for wave in ["etcd", "group leaders", "members and proxies"] {
-            kill_up_in_wave(lab, wave);
+            lab.kill_in_wave(&["up", "--yes"], wave);
         }
     });
     part("up completes what was killed; a second operator is refused", || complete_beside_another_operator(lab));
@@ -195,17 +195,6 @@ fn lose_a_host(lab: &Lab, runtime: &Runtime, write: &Target, shards: u32) {
     if shards > 0 {
         step("a member of the host that came back takes over", || lead_from(lab, &lost));
     }
-}
-
-/// Starts `up` and kills it with SIGKILL as soon as it tells that the wave began.
-fn kill_up_in_wave(lab: &Lab, wave: &str) {
-    let mut up = lab.command(&["up", "--yes"]).spawn().expect("the binary starts");
-    let stderr = BufReader::new(up.stderr.take().expect("stderr is piped"));
-    let begins = |line: String| line.starts_with('[') && line.ends_with(&format!("] {wave}"));
-    let reached = stderr.lines().map_while(Result::ok).any(begins);
-    assert!(reached, "up ended before wave '{wave}'");
-    up.kill().expect("it can be killed");
-    up.wait().expect("it ends");
 }
 
 fn complete_beside_another_operator(lab: &Lab) {

@@ -1,7 +1,6 @@
 //! A reader comes on a fourth host, serves reads, has no vote, and goes again with its host; the operator is killed on the way. One of a
 //! shard group serves reads that ask for it.
 
-use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -160,13 +159,7 @@ fn reads_from_reader(lab: &Lab, password: &str) -> Result<(), String> {
 
 /// Starts a command and kills it with SIGKILL as soon as a line of it has these words.
 pub fn kill(lab: &Lab, args: &[&str], words: &str) {
-    let mut run = lab.command(args).spawn().expect("the binary starts");
-    let stderr = BufReader::new(run.stderr.take().expect("stderr is piped"));
     // What is announced before it begins is numbered, and ends in more words.
-    let begins = |line: String| line.ends_with(words) || line.trim_start().starts_with(words);
-    let told = stderr.lines().map_while(Result::ok).any(begins);
-    assert!(told, "it ended before it told of '{words}'");
-    std::thread::sleep(Duration::from_millis(200));
-    run.kill().expect("it can be killed");
-    run.wait().expect("it ends");
+    let begins = |line: &str| line.ends_with(words) || line.trim_start().starts_with(words);
+    lab.kill_at(args, words, begins, Duration::from_millis(200));
 }

@@ -1,6 +1,6 @@
 //! One shard group more, and less again, while a client writes.
 
-use std::io::{BufRead, BufReader};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -119,13 +119,9 @@ fn wrong(lab: &Lab) {
 
 /// Starts to take the fourth group out, and kills the operator as soon as it tells of this.
 fn kill(lab: &Lab, at: &str) {
-    let mut scale = lab.command(&["scale", "in", "--shard", "4", "--yes"]).spawn().expect("the binary starts");
-    let stderr = BufReader::new(scale.stderr.take().expect("stderr is piped"));
     // Steps are listed with their numbers before; one that begins stands at the beginning of its line.
-    let told = stderr.lines().map_while(Result::ok).any(|line| line.trim_start().starts_with(at));
-    assert!(told, "it ended before it told of '{at}'");
-    scale.kill().expect("it can be killed");
-    scale.wait().expect("it ends");
+    let begins = |line: &str| line.trim_start().starts_with(at);
+    lab.kill_at(&["scale", "in", "--shard", "4", "--yes"], at, begins, Duration::ZERO);
 }
 
 /// Shards of a group; none where there is no such group.

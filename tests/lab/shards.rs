@@ -1,6 +1,5 @@
 //! Where the rows are, and moving them while clients write.
 
-use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -134,12 +133,8 @@ fn two_at_once(lab: &Lab, runtime: &Runtime, target: &Target) {
 
 /// Starts draining the third group, and kills the operator as soon as the first move is told.
 fn kill_while_it_drains(lab: &Lab) {
-    let mut drain = lab.command(&["shards", "drain", "--shard", "3", "--yes"]).spawn().expect("the binary starts");
-    let stderr = BufReader::new(drain.stderr.take().expect("stderr is piped"));
-    let told = stderr.lines().map_while(Result::ok).any(|line| line.trim_start().starts_with("0 of "));
-    assert!(told, "drain ended before it told of a move");
-    drain.kill().expect("it can be killed");
-    drain.wait().expect("it ends");
+    let begins = |line: &str| line.trim_start().starts_with("0 of ");
+    lab.kill_at(&["shards", "drain", "--shard", "3", "--yes"], "a move", begins, Duration::ZERO);
 }
 
 fn takes_shards(lab: &Lab, group: i64) -> Option<bool> {
