@@ -37,11 +37,12 @@ pub fn is_ours(mark: &str) -> bool {
 
 /// Statements that make the tables anew, each to be run by itself.
 pub fn create(clients: &[ClientSpec], accounts: &[i32], citus: bool) -> Vec<String> {
-    let mut statements = drop();
+    let mut statements: Vec<String> = drop_tables().collect();
     // Where each schema of an application is a shard of its own, this one must not be: its tables are spread. Of this transaction
     // only, as the connection is shared.
     let spread = if citus { "set local citus.enable_schema_based_sharding to off; " } else { "" };
-    statements.push(format!("begin; {spread}create schema {SCHEMA}; comment on schema {SCHEMA} is '{MARK}'; commit"));
+    statements
+        .push(format!("begin; {spread}create schema if not exists {SCHEMA}; comment on schema {SCHEMA} is '{MARK}'; commit"));
     // No unique key: what is written twice has to show. The time does not tell the order, as hosts' clocks differ; it is for
     // people.
     for log in [LOG].into_iter().chain(citus.then_some(OWN)) {
@@ -75,11 +76,14 @@ pub fn create(clients: &[ClientSpec], accounts: &[i32], citus: bool) -> Vec<Stri
     statements
 }
 
-/// Statements that remove the tables and their schema, unless somebody else has put something into it.
-pub fn drop() -> Vec<String> {
-    let tables = TABLES.iter().chain([&OWN]).map(|table| format!("drop table if exists {table}"));
-    tables.chain([format!("drop schema if exists {SCHEMA}")]).collect()
+/// Statements that remove the tables.
+pub fn drop_tables() -> impl Iterator<Item = String> {
+    TABLES.iter().chain([&OWN]).map(|table| format!("drop table if exists {table}"))
 }
+
+/// The statement that removes their schema, unless somebody else has put something into it. On a group that shards were moved from it
+/// fails, too, until Citus has removed what it keeps of them there for a while (`citus.defer_shard_delete_interval`, 15 s).
+pub const DROP_SCHEMA: &str = "drop schema if exists pgclusterctl_drill";
 
 /// The register log: `op`, `position`. `table` is [`LOG`], [`OWN`], or the name of a shard when a member is asked for what it
 /// itself holds.
@@ -145,7 +149,7 @@ mod tests {
         for statement in create(&[], &[], true) {
             assert!(statement.contains(SCHEMA), "{statement}");
         }
-        let drops = drop();
+        let drops: Vec<String> = drop_tables().chain([DROP_SCHEMA.to_owned()]).collect();
         assert!(drops.iter().all(|statement| statement.contains(SCHEMA) && !statement.contains("cascade")), "{drops:?}");
         assert!(is_ours(MARK) && !is_ours("") && !is_ours("ours, too"));
     }
