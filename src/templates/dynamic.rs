@@ -71,8 +71,7 @@ fn parameters(topology: &Topology, group: GroupId) -> BTreeMap<String, String> {
         parameters.insert("citus.node_connection_timeout".into(), "5s".into());
         // A database server does not call home.
         parameters.insert("citus.enable_statistics_collection".into(), "off".into());
-        // What a lost shard leader's transactions left prepared keeps its rows locked until Citus looks (default 60 s).
-        parameters.insert("citus.recover_2pc_interval".into(), "2s".into());
+        parameters.insert("citus.recover_2pc_interval".into(), recovery(group).into());
         // Which tenants ask for most (`pgclusterctl tenants`; Citus' default is none). Measured: some 20 us of processor time more
         // for a query of one row that costs 240, and 35 when each is of another tenant.
         parameters.insert("citus.stat_tenants_track".into(), "all".into());
@@ -85,6 +84,14 @@ fn parameters(topology: &Topology, group: GroupId) -> BTreeMap<String, String> {
     }
     parameters.extend(postgres_parameters(topology, group));
     parameters
+}
+
+/// How often Citus finishes what was prepared and then left: until then its rows are locked (default 60 s). Not by itself on the
+/// coordinators: one that was frozen would, in the moment in which it goes on, take back on the shard groups what the new leader has
+/// prepared there and is about to commit. Their leader is asked to by its Patroni, while the leader key was surely its own
+/// (`images/node/patroni-for-swarm`).
+fn recovery(group: GroupId) -> &'static str {
+    if group.is_coordinator() { "-1" } else { "2s" }
 }
 
 /// TLS, passwords and how soon a vanished peer is noticed.
