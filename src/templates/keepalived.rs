@@ -17,6 +17,10 @@ const LEADER_WEIGHT: u32 = 40;
 /// Seconds until that counts: longer than a failover of a lost host.
 const LEADER_PATIENCE: u32 = 12;
 
+/// What it costs to hear no other host: more than to see no leader, since who is deaf does not hear clients either. All
+/// three together leave something above 0.
+const SILENCE_WEIGHT: u32 = 50;
+
 #[derive(Serialize)]
 struct View<'a> {
     cluster: &'a str,
@@ -26,6 +30,9 @@ struct View<'a> {
     weight: u32,
     leader_weight: u32,
     leader_patience: u32,
+    silence_weight: u32,
+    /// Hosts that may be heard.
+    others: Vec<String>,
     interface: &'a str,
     router_id: u8,
     check_interval: String,
@@ -48,6 +55,8 @@ pub(super) fn render(topology: &Topology, proxy: &Proxy, vip: &Vip) -> Result<St
         weight: WEIGHT,
         leader_weight: LEADER_WEIGHT,
         leader_patience: LEADER_PATIENCE,
+        silence_weight: SILENCE_WEIGHT,
+        others: topology.hosts.iter().filter(|h| h.name != proxy.host).map(|h| h.address.to_string()).collect(),
         interface: &vip.interface,
         router_id: vip.router_id,
         check_interval: seconds(HAPROXY_CHECK),

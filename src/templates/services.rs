@@ -240,11 +240,12 @@ fn keepalived<'t>(topology: &'t Topology, proxy: &'t Proxy, vip: &Vip) -> Result
     Ok(Draft {
         kind: Kind::Keepalived,
         file: Some(MountedFile { name: "keepalived.conf", target: "/etc/keepalived/keepalived.conf", text }),
+        volume: leader_socket(proxy),
         ..at_proxy(topology, proxy, "keepalived")
     })
 }
 
-/// Volume with the socket by which a PgBouncer reaches its HAProxy's leader route.
+/// Volume with the sockets of a HAProxy: its leader route for PgBouncer, its administration for keepalived.
 fn leader_socket(proxy: &Proxy) -> String {
     format!("leader-{}", proxy.ordinal)
 }

@@ -82,7 +82,7 @@ fn notes(kind: Kind) -> &'static [&'static str] {
         ],
         Kind::Haproxy => &[
             "HAProxy: what clients reach. 5432 writes, 5433 reads, 8404 statistics. PgBouncer of the same host reaches it by a socket",
-            "in a volume that both mount.",
+            "in a volume that both mount, and keepalived another one that ends sessions.",
         ],
         Kind::Pgbouncer => &["PgBouncer: on SIGINT it lets running transactions end, then it stops."],
         Kind::Guard => &[

@@ -84,6 +84,13 @@ pub const ALL: &[Scenario] = &[
     .event(Event::Isolation)
     .after(&[Arrange::LeaderWithoutVip, Arrange::EtcdLedElsewhere]),
     scenario(
+        "isolation-inbound-vip",
+        "the leader's host, which holds the VIP, hears nobody for longer than the ttl",
+        &[Isolate(Place::OfLeader, Direction::Inbound, BeyondTtl), Wait(BeyondTtl)],
+    )
+    .event(Event::Isolation)
+    .after(&[Arrange::LeaderWithVip, Arrange::EtcdLedElsewhere]),
+    scenario(
         "isolation-outbound",
         "nobody hears the leader's host for longer than the ttl; the VIP is elsewhere",
         &[Isolate(Place::OfLeader, Direction::Outbound, BeyondTtl), Wait(BeyondTtl)],
