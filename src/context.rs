@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 
 use crate::cli::{Format, Global};
-use crate::error::CommandError;
+use crate::error::{CommandError, Exit};
 use crate::output::ui::Ui;
 use crate::topology::Topology;
 
@@ -22,7 +22,7 @@ pub struct Context {
     pub format: Format,
     /// Level of detail that was asked for.
     pub verbose: u8,
-    /// Set when the operator pressed Ctrl-C.
+    /// Set when the operator pressed Ctrl-C, or another one took the cluster's lock.
     pub interrupt: Interrupt,
 }
 
@@ -45,35 +45,55 @@ impl Context {
     }
 }
 
-/// Ctrl-C as a value: long work looks at it between two steps, and guards the stretch in which it wants to stop by itself.
+/// Why work is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// The operator pressed Ctrl-C.
+    Asked,
+    /// Another operator has the cluster's lock now.
+    LockLost,
+}
+
+/// The wish to stop as a value: long work looks at it between two steps, and guards the stretch in which it wants to stop by itself.
 #[derive(Debug, Clone)]
 pub struct Interrupt {
-    asked: Arc<watch::Sender<bool>>,
+    asked: Arc<watch::Sender<Option<Stop>>>,
     guarded: Arc<AtomicUsize>,
 }
 
 impl Default for Interrupt {
     fn default() -> Self {
-        Self { asked: Arc::new(watch::Sender::new(false)), guarded: Arc::default() }
+        Self { asked: Arc::new(watch::Sender::new(None)), guarded: Arc::default() }
     }
 }
 
 impl Interrupt {
     /// Asks running work to stop at its next safe point.
     pub fn ask(&self) {
-        self.asked.send_replace(true);
+        self.asked.send_replace(Some(Stop::Asked));
+    }
+
+    /// The same, because another operator has the cluster's lock now.
+    pub fn lock_lost(&self) {
+        self.asked.send_replace(Some(Stop::LockLost));
     }
 
     /// Whether stopping was asked for.
     pub fn is_asked(&self) -> bool {
-        *self.asked.borrow()
+        self.asked.borrow().is_some()
+    }
+
+    /// The error of work that stopped as it was asked to: who did not press Ctrl-C is told what it was.
+    pub fn explain(&self, error: CommandError) -> CommandError {
+        let cause = *self.asked.borrow();
+        if cause == Some(Stop::LockLost) && error.exit() == Exit::Interrupted { error.taken_over() } else { error }
     }
 
     /// Waits until stopping is asked for.
     pub async fn asked(&self) {
         let mut receiver = self.asked.subscribe();
         // The sender lives as long as self; an error cannot happen while we are borrowed.
-        let _ = receiver.wait_for(|asked| *asked).await;
+        let _ = receiver.wait_for(Option::is_some).await;
     }
 
     /// While the guard lives, Ctrl-C does not end the program at once but waits for the work to stop by itself.
@@ -96,5 +116,23 @@ pub struct InterruptGuard(Arc<AtomicUsize>);
 impl Drop for InterruptGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_work_that_another_operator_stopped_is_said_to_be() {
+        let stopped = || CommandError::new(Exit::Interrupted, "interrupted");
+        let interrupt = Interrupt::default();
+        assert!(!interrupt.is_asked());
+        interrupt.ask();
+        assert!(interrupt.is_asked());
+        assert_eq!(interrupt.explain(stopped()).exit(), Exit::Interrupted);
+        interrupt.lock_lost();
+        assert_eq!(interrupt.explain(stopped()).exit(), Exit::Partial);
+        assert_eq!(interrupt.explain(CommandError::new(Exit::Unhealthy, "ill")).exit(), Exit::Unhealthy);
     }
 }

@@ -72,6 +72,12 @@ impl CommandError {
         self
     }
 
+    /// The same of work that was interrupted because another operator took the cluster's lock: nobody here asked it to stop.
+    #[must_use]
+    pub fn taken_over(self) -> Self {
+        Self { exit: Exit::Partial, hints: self.hints, source: Box::new(TakenOver(self.source)) }
+    }
+
     /// The exit code of the process.
     pub fn exit(&self) -> Exit {
         self.exit
@@ -82,6 +88,10 @@ impl CommandError {
         &self.hints
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("another operator took the cluster's lock")]
+struct TakenOver(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl<E: Failure> From<E> for CommandError {
     fn from(error: E) -> Self {
@@ -163,6 +173,14 @@ mod tests {
         let error = error.half_way("run `up`");
         assert_eq!((error.exit(), error.hints()), (Exit::Partial, &["look".to_owned(), "run `up`".to_owned()][..]));
         assert_eq!(CommandError::new(Exit::Interrupted, "no").half_way("x").exit(), Exit::Interrupted);
+    }
+
+    #[test]
+    fn who_lost_the_lock_is_told_so_and_what_was_left() {
+        let error = CommandError::new(Exit::Interrupted, "interrupted: 1 of 2").hint("again").taken_over();
+        assert_eq!(error.exit(), Exit::Partial);
+        let told = "another operator took the cluster's lock\n  because: interrupted: 1 of 2\n  hint: again";
+        assert_eq!(error.to_string(), told);
     }
 
     #[test]

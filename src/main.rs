@@ -16,6 +16,7 @@ async fn main() -> ExitCode {
         outcome = commands::run(&context, &cli.command) => match outcome {
             Ok(exit) => exit,
             Err(error) => {
+                let error = context.interrupt.explain(error);
                 error::report(&error, context.ui.color_stderr());
                 error.exit()
             }

@@ -3,20 +3,20 @@
 use super::group::GroupArgs;
 use super::session::Session;
 use crate::context::Context;
-use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
 use crate::failover::{self, Change};
 use crate::output::{Report, Step, Ui, table};
 use crate::plan::candidate::Occasion;
 use crate::steps::handover::Patience;
 
-/// Changes the leader of a group.
+/// Changes the leader of a group; with `break_lock` also where another command holds the cluster's lock, which stops then.
 pub async fn run(
     context: &Context,
     group: &GroupArgs,
     to: Option<&str>,
     occasion: Occasion,
     pause: Option<Patience>,
+    break_lock: bool,
 ) -> Result<Exit, CommandError> {
     let session = Session::open(context).await?;
     let topology = &session.topology;
@@ -39,8 +39,7 @@ pub async fn run(
     let consent = context.ui.confirm(&question)?;
 
     let _guard = context.interrupt.guard();
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &topology.name, verb, |text| context.ui.note(text)).await?;
+    let lock = if break_lock { session.seize_lock(context, verb).await? } else { session.lock(context, verb).await? };
     let step = Step::start(&context.ui, format!("{verb} of {id} to {}", candidate.member));
     let outcome = failover::carry_out(session.world(), group, &state, &candidate, occasion, pause, &consent).await;
     lock.release().await;

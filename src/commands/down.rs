@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::session::Session;
 use crate::context::Context;
-use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
 use crate::output::{Report, Ui};
 use crate::steps::teardown;
@@ -33,8 +32,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         context.ui.confirm(&format!("Stop and remove all services of {name}? Its data stays."))?
     };
     let _guard = context.interrupt.guard();
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &session.topology.name, "down", |text| context.ui.note(text)).await?;
+    let lock = session.lock(context, "down").await?;
     let outcome = async {
         let services = teardown::services(session.world(), &consent).await?;
         let configs = teardown::configs(session.world(), &consent).await?;

@@ -111,7 +111,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
 async fn tables_dropped(context: &Context, session: &Session) -> Result<bool, DrillError> {
     let manager = session.fleet.manager().await?;
     let note = |text: &str| context.ui.note(text);
-    let lock = Lock::take(&manager.docker, &session.topology.name, "drill heal", note).await?;
+    let lock = Lock::take(&manager.docker, &session.topology.name, "drill heal", &context.interrupt, note).await?;
     let dropped = traces::remove(session.world()).await;
     lock.release().await;
     dropped

@@ -17,9 +17,13 @@ pub struct Args {
     /// Accept a candidate that may have lost acknowledged writes.
     #[arg(long)]
     pub force: bool,
+    /// Do not wait for the command that holds the cluster's lock, on whatever machine it runs: it stops before its next step.
+    #[arg(long)]
+    pub break_lock: bool,
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
-    change::run(context, &args.group, args.to.as_deref(), Occasion::Unplanned { force: args.force }, None).await
+    let occasion = Occasion::Unplanned { force: args.force };
+    change::run(context, &args.group, args.to.as_deref(), occasion, None, args.break_lock).await
 }

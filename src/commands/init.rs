@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::session::Session;
 use super::work::Work;
 use crate::context::Context;
-use crate::engine::{Lock, runner};
+use crate::engine::runner;
 use crate::error::{CommandError, Exit};
 use crate::observe::Scope;
 use crate::output::{Report, Ui, table, ui::Tone};
@@ -57,7 +57,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let _guard = context.interrupt.guard();
     // The lock lives in the Swarm: while there is none, two operators are kept apart by Swarm itself, which is created once.
     let lock = match session.fleet.manager().await {
-        Ok(manager) => Some(Lock::take(&manager.docker, &session.topology.name, "init", |t| context.ui.note(t)).await?),
+        Ok(_) => Some(session.lock(context, "init").await?),
         Err(_) => None,
     };
     let work = Work { cluster: &session.topology.name, name: "init", wave: WAVE, lock: lock.as_ref() };

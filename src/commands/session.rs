@@ -63,6 +63,28 @@ impl Session {
         observe(&self.topology, &self.fleet, scope).await
     }
 
+    /// Takes the cluster's lock; it is renewed through whatever manager answers.
+    pub async fn lock(&self, context: &Context, command: &str) -> Result<Lock, CommandError> {
+        let manager = self.fleet.manager().await?;
+        let told = |text: &str| context.ui.note(text);
+        let lock = Lock::take(&manager.docker, &self.topology.name, command, &context.interrupt, told).await?;
+        Ok(self.kept(lock))
+    }
+
+    /// Takes the cluster's lock from whoever holds it.
+    pub async fn seize_lock(&self, context: &Context, command: &str) -> Result<Lock, CommandError> {
+        let manager = self.fleet.manager().await?;
+        let told = |text: &str| context.ui.note(text);
+        let lock = Lock::seize(&manager.docker, &self.topology.name, command, &context.interrupt, told).await?;
+        Ok(self.kept(lock))
+    }
+
+    /// The host that it was taken through may be lost.
+    fn kept(&self, lock: Lock) -> Lock {
+        lock.through(self.fleet.links().map(|link| link.docker.clone()));
+        lock
+    }
+
     /// Does something under the cluster's lock, and gives it back whatever comes of it; nothing of it is done where somebody else has the
     /// lock. Ctrl-C waits until the work ends by itself.
     pub async fn locked<T>(
@@ -72,8 +94,7 @@ impl Session {
         work: impl Future<Output = Result<T, CommandError>>,
     ) -> Result<T, CommandError> {
         let _guard = context.interrupt.guard();
-        let manager = self.fleet.manager().await?;
-        let lock = Lock::take(&manager.docker, &self.topology.name, command, |text| context.ui.note(text)).await?;
+        let lock = self.lock(context, command).await?;
         let done = work.await;
         lock.release().await;
         done

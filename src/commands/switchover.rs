@@ -32,5 +32,5 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let pause = (!args.no_pause).then_some(Patience { wait: args.wait, kill_after: args.kill_after });
-    change::run(context, &args.group, args.to.as_deref(), Occasion::Planned, pause).await
+    change::run(context, &args.group, args.to.as_deref(), Occasion::Planned, pause, false).await
 }

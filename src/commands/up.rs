@@ -57,8 +57,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
         None
     };
     let guard = context.interrupt.guard();
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &session.topology.name, "up", |text| context.ui.note(text)).await?;
+    let lock = session.lock(context, "up").await?;
     let outcome = bring(context, &session, &lock, args).await;
     let tables = match (&outcome, &consent) {
         (Ok(()), Some(consent)) => schema::spread_empty(context, &session, consent).await,

@@ -4,7 +4,6 @@ use super::password::{self, Owner};
 use super::session::Session;
 use crate::context::Context;
 use crate::drill::workload::Target;
-use crate::engine::Lock;
 use crate::error::{CommandError, Exit};
 use crate::observe::Scope;
 use crate::output::Step;
@@ -184,9 +183,8 @@ async fn measure(context: &Context, args: &BenchArgs) -> Result<Exit, CommandErr
     let cores = known.chain([("client".to_owned(), client)]).collect();
 
     let _guard = context.interrupt.guard();
-    let manager = session.fleet.manager().await?;
     // A change of leader meanwhile would be measured, too.
-    let lock = Lock::take(&manager.docker, &topology.name, "vector bench", |text| context.ui.note(text)).await?;
+    let lock = session.lock(context, "vector bench").await?;
     let measured = bench::run(&options, &target, citus, &context.ui, &context.interrupt, &consent).await;
     lock.release().await;
     let mut measured = measured?;

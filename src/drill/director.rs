@@ -105,7 +105,7 @@ impl Director<'_> {
     pub async fn lock(&mut self) -> Result<(), DrillError> {
         let manager = self.fleet.manager().await?;
         let note = |text: &str| self.ui.note(text);
-        self.lock = Some(Lock::take(&manager.docker, &self.topology.name, "drill", note).await?);
+        self.lock = Some(Lock::take(&manager.docker, &self.topology.name, "drill", self.interrupt, note).await?);
         self.keep_lock();
         Ok(())
     }

@@ -5,6 +5,9 @@
 //! watches that counter on its own monotonic clock: if it moves the holder lives and the newcomer is refused; if it stands
 //! still for [`STALE`] the holder is gone, and the lock is taken over by an update that Swarm accepts only for the version
 //! that was watched, so that of two who take over one wins. No clock of another machine is believed.
+//!
+//! In an emergency the lock is taken from a holder that lives ([`Lock::seize`]): it finds that out by its next renewal, and stops before
+//! its next step.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +20,7 @@ use bollard::models::{Config, ConfigSpec};
 use bollard::query_parameters::UpdateConfigOptionsBuilder;
 use tokio::task::JoinHandle;
 
+use crate::context::Interrupt;
 use crate::error::{Exit, Failure};
 use crate::templates::artifacts::LABEL_CLUSTER;
 use crate::topology::ClusterName;
@@ -65,6 +69,7 @@ impl Failure for LockError {
             Self::Held { .. } => vec![
                 "wait until it ends; if it was killed, its lock is taken over after a few seconds without a sign of life"
                     .into(),
+                "`pgclusterctl failover --break-lock` does not wait, and stops it: for a leader that must change now".into(),
             ],
             Self::Docker(_) => vec!["`pgclusterctl status` shows whether the Swarm has its quorum".into()],
         }
@@ -119,41 +124,51 @@ struct Claim {
 }
 
 impl Lock {
-    /// Takes the lock for `command`, from a dead holder too; `told` is called once when that means waiting.
+    /// Takes the lock for `command`, from a dead holder too; `told` is called once when that means waiting. Whoever takes it from us
+    /// interrupts our work.
     pub async fn take(
         docker: &Docker,
         cluster: &ClusterName,
         command: &str,
+        interrupt: &Interrupt,
         told: impl FnOnce(&str),
     ) -> Result<Self, LockError> {
-        let name = format!("{cluster}-lock");
-        let claim = Claim::ours(command);
-        let mut told = Some(told);
-        loop {
-            match docker.create_config(spec(&name, cluster, &claim, 0)).await {
-                Ok(_) => break,
-                Err(error) if is_conflict(&error) => {}
-                Err(error) => return Err(LockError::Docker(error)),
-            }
-            // Released between the two calls: try to create it again.
-            let Some(found) = inspect(docker, &name).await? else { continue };
-            if !same_process_is_dead(&found) {
-                if let Some(told) = told.take() {
-                    let holder = Claim::of(&found);
-                    told(&format!("the lock is held by {} (`{}`); looking whether it is alive", holder.owner, holder.command));
-                }
-                let Some(still) = watch(docker, &name, found).await? else { continue };
-                if take_over(docker, &name, cluster, &claim, &still).await? {
-                    break;
-                }
-            } else if take_over(docker, &name, cluster, &claim, &found).await? {
-                break;
-            }
+        let (name, claim) = (name_of(cluster), Claim::ours(command));
+        acquire(docker, &name, cluster, &claim, Some(told)).await?;
+        Ok(Self::held(docker, name, cluster, claim, interrupt))
+    }
+
+    /// Takes the lock whoever holds it; `told` is called with who that was, once its command had the time to find out and stop.
+    pub async fn seize(
+        docker: &Docker,
+        cluster: &ClusterName,
+        command: &str,
+        interrupt: &Interrupt,
+        told: impl FnOnce(&str),
+    ) -> Result<Self, LockError> {
+        let (name, claim) = (name_of(cluster), Claim::ours(command));
+        let taken = acquire(docker, &name, cluster, &claim, None::<fn(&str)>).await?;
+        let lock = Self::held(docker, name, cluster, claim, interrupt);
+        if let Some(taken) = taken.filter(|config| !same_process_is_dead(config)) {
+            tokio::time::sleep(RENEW + LOOK).await;
+            let Claim { owner, command, since, .. } = Claim::of(&taken);
+            told(&format!("the lock was taken from {owner} (`{command}`, since {since})"));
         }
+        Ok(lock)
+    }
+
+    /// The lock, which is ours now.
+    fn held(docker: &Docker, name: String, cluster: &ClusterName, claim: Claim, interrupt: &Interrupt) -> Self {
         let lost = Arc::new(AtomicBool::new(false));
         let ways = Ways(Arc::new(Mutex::new(vec![docker.clone()])));
-        let renewal = tokio::spawn(renew(ways.clone(), name.clone(), cluster.clone(), claim, lost.clone()));
-        Ok(Self { ways, name, lost, renewal })
+        let ours = renew(ways.clone(), name.clone(), cluster.clone(), claim);
+        let (seen, interrupt) = (lost.clone(), interrupt.clone());
+        let renewal = tokio::spawn(async move {
+            ours.await;
+            seen.store(true, Ordering::SeqCst);
+            interrupt.lock_lost();
+        });
+        Self { ways, name, lost, renewal }
     }
 
     /// Renews it through any of these managers from now on: for whoever switches hosts off, or outlives one that was lost.
@@ -199,6 +214,43 @@ impl Claim {
     fn of(config: &Config) -> Self {
         let label = |key: &str| labels(config).and_then(|l| l.get(key)).cloned().unwrap_or_else(|| "someone".into());
         Self { owner: label(OWNER), command: label(COMMAND), since: label(SINCE), process: label(PROCESS) }
+    }
+}
+
+fn name_of(cluster: &ClusterName) -> String {
+    format!("{cluster}-lock")
+}
+
+/// Makes the lock ours; returns what it was when it was another's before. With `told`, which is called once when that means waiting, one
+/// whose holder lives is left alone; without, it is taken all the same.
+async fn acquire(
+    docker: &Docker,
+    name: &str,
+    cluster: &ClusterName,
+    claim: &Claim,
+    told: Option<impl FnOnce(&str)>,
+) -> Result<Option<Config>, LockError> {
+    let patient = told.is_some();
+    let mut told = told;
+    loop {
+        match docker.create_config(spec(name, cluster, claim, 0)).await {
+            Ok(_) => return Ok(None),
+            Err(error) if is_conflict(&error) => {}
+            Err(error) => return Err(LockError::Docker(error)),
+        }
+        // Released between the two calls: try to create it again.
+        let Some(mut found) = inspect(docker, name).await? else { continue };
+        if patient && !same_process_is_dead(&found) {
+            if let Some(told) = told.take() {
+                let holder = Claim::of(&found);
+                told(&format!("the lock is held by {} (`{}`); looking whether it is alive", holder.owner, holder.command));
+            }
+            let Some(still) = watch(docker, name, found).await? else { continue };
+            found = still;
+        }
+        if take_over(docker, name, cluster, claim, &found).await? {
+            return Ok(Some(found));
+        }
     }
 }
 
@@ -271,16 +323,14 @@ async fn take_over(
     }
 }
 
-async fn renew(ways: Ways, name: String, cluster: ClusterName, claim: Claim, lost: Arc<AtomicBool>) {
+/// Ends when the lock is another's.
+async fn renew(ways: Ways, name: String, cluster: ClusterName, claim: Claim) {
     for count in 1.. {
         tokio::time::sleep(RENEW).await;
         // A manager that is away for a moment costs a renewal, not the lock.
         let Some((docker, found)) = ways.inspect(&name).await else { continue };
         let ours = found.filter(|found| Claim::of(found).process == claim.process);
-        let Some(ours) = ours else {
-            lost.store(true, Ordering::SeqCst);
-            return;
-        };
+        let Some(ours) = ours else { return };
         let options = UpdateConfigOptionsBuilder::default().version(version(&ours)).build();
         let _ = docker.update_config(&name, spec(&name, &cluster, &claim, count), options).await;
     }

@@ -56,7 +56,7 @@ pub enum RunError {
         left: Vec<String>,
     },
     /// Another operator holds the lock now.
-    #[error("the cluster's lock was lost: this machine was cut off or asleep for too long")]
+    #[error("another operator took the cluster's lock: in an emergency, or as this machine was cut off or asleep for too long")]
     LockLost,
 }
 

@@ -12,7 +12,7 @@ use crate::commands::up;
 use crate::commands::work::Work;
 use crate::consent::Consent;
 use crate::context::Context;
-use crate::engine::{Lock, runner};
+use crate::engine::runner;
 use crate::error::{CommandError, Exit};
 use crate::images;
 use crate::observe::{Leaders, Scope};
@@ -99,8 +99,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let consent = context.ui.confirm(&format!("Take {} out of {}? {data}.", args.host, with.topology.name))?;
 
     let _guard = context.interrupt.guard();
-    let manager = without.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &with.topology.name, "host remove", |text| context.ui.note(text)).await?;
+    let lock = without.lock(context, "host remove").await?;
     let work = Work { cluster: &with.topology.name, name: "host-remove", wave: args.timeout, lock: Some(&lock) };
     let moved = work.run(context, async |events, limits| {
         runner::run(&prepare, with.world(), events, limits).await?;

@@ -11,7 +11,7 @@ use crate::commands::session::Session;
 use crate::commands::up;
 use crate::commands::work::Work;
 use crate::context::Context;
-use crate::engine::{Lock, runner};
+use crate::engine::runner;
 use crate::error::{CommandError, Exit};
 use crate::images;
 use crate::observe::model::{EtcdDisk, Observed};
@@ -96,8 +96,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     // Carried before anything is changed: it takes longest, and without images nothing else is of use.
     carry(context, &session).await?;
     topology_file::replace(&context.topology_path, &edit.text, &edit.edited)?;
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &session.topology.name, "host replace", |text| context.ui.note(text)).await?;
+    let lock = session.lock(context, "host replace").await?;
     let work = Work { cluster: &session.topology.name, name: "host-replace", wave: args.timeout, lock: Some(&lock) };
     let outcome = work.run(context, async |events, limits| {
         runner::run(&prepare, session.world(), events, limits).await?;

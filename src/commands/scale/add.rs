@@ -10,12 +10,14 @@ use super::{not_up, remains, scope, text, write_and_bring};
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::images;
+use crate::observe::{Observed, Probe};
 use crate::output::scale::AddReport;
 use crate::plan::Refused;
 use crate::plan::diff::unified;
 use crate::plan::planner::Refusal;
 use crate::plan::removal::Burden;
-use crate::topology::edit;
+use crate::steps::rebalance::ShardError;
+use crate::topology::{GroupId, edit};
 
 /// Arguments of `scale add-shard`.
 #[derive(Debug, clap::Args)]
@@ -48,12 +50,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let session = Session::of(context, before).await?;
     session.fleet.require_all()?;
     let observed = session.observe(scope()).await;
-    // Run again after an interruption this would add yet another group: what it began is for `up` to end.
-    let unborn = not_up(&session, &observed);
     let refused = |what: String, why: String, instead: String| Err(Refused(vec![Refusal::new(what, why, instead)]).into());
-    if let Some(unborn) = unborn.first() {
-        let instead = "bring it up first: `pgclusterctl up`".to_owned();
-        return refused(unborn.to_string(), "is in the topology file, and not there yet".into(), instead);
+    if let Some((group, why, instead)) = begun(&session, &observed, !args.no_rebalance).await? {
+        return refused(group.to_string(), why, instead);
     }
     let left = remains(&session, &observed, group.id, Burden::default()).await?;
     if !left.is_empty() {
@@ -84,4 +83,31 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     report.rebalance = job;
     context.ui.result(&report)?;
     Ok(exit)
+}
+
+/// A group that an earlier run has begun to add, what it lacks, and what to do: run again after an interruption this would add yet another
+/// one. That a group has no shards counts where they are wanted.
+async fn begun(
+    session: &Session,
+    observed: &Observed,
+    filled: bool,
+) -> Result<Option<(GroupId, String, String)>, CommandError> {
+    let bring = || "bring it up first: `pgclusterctl up`".to_owned();
+    if let Some(unborn) = not_up(session, observed).first() {
+        return Ok(Some((*unborn, "is in the topology file, and not there yet".into(), bring())));
+    }
+    if let (Probe::Known(groups), Some(last)) = (&observed.patroni, session.topology.groups.last()) {
+        let members = groups.get(&last.id).map(|state| &state.members);
+        let is_missing = |name: &&str| !members.is_some_and(|members| members.contains_key(*name));
+        let missing: Vec<&str> = last.members.iter().map(|member| member.name.as_str()).filter(is_missing).collect();
+        if !missing.is_empty() {
+            return Ok(Some((last.id, format!("is there without {}", missing.join(", ")), bring())));
+        }
+    }
+    if !filled {
+        return Ok(None);
+    }
+    let idle = catalog(session).await?.idle_groups().await.map_err(ShardError::while_doing("looking at the shard groups"))?;
+    let fill = "give it some first: `pgclusterctl shards rebalance`; or add this one without: --no-rebalance";
+    Ok(idle.first().map(|group| (*group, "has no shards yet".into(), fill.into())))
 }

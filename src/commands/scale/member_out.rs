@@ -82,8 +82,7 @@ pub async fn run(context: &Context, out: Out<'_>) -> Result<Exit, CommandError> 
     let consent = context.ui.confirm(&format!("Take {member} out of {}?", plan.cluster))?;
 
     let _guard = context.interrupt.guard();
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &session.topology.name, "scale in", |told| context.ui.note(told)).await?;
+    let lock = session.lock(context, "scale in").await?;
     let file = (old.as_str(), new.as_deref().unwrap_or(&old));
     let leaving = Leaving { context, out, session: &session, with: (&with, &artifacts), remains, file, lock: &lock, consent };
     let outcome = leaving.carry_out(&plan.steps).await;

@@ -75,7 +75,7 @@ fn unseen(errors: Vec<ProbeError>) -> Refused {
 /// Between two steps: whether to go on.
 fn stopped(context: &Context, lock: &Lock) -> Result<(), CommandError> {
     let error = if lock.is_lost() {
-        CommandError::new(Exit::Partial, "the cluster's lock was lost: another operator has it")
+        CommandError::new(Exit::Partial, "another operator took the cluster's lock")
     } else if context.interrupt.is_asked() {
         CommandError::new(Exit::Interrupted, "interrupted between two steps")
     } else {
@@ -103,8 +103,7 @@ async fn write_and_bring(
 ) -> Result<(), CommandError> {
     let path = &context.topology_path;
     let _guard = context.interrupt.guard();
-    let manager = session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &session.topology.name, verb, |told| context.ui.note(told)).await?;
+    let lock = session.lock(context, verb).await?;
     let outcome = async {
         topology_file::replace(path, old, new)?;
         let half_way = || format!("{} has {has}: `pgclusterctl up` goes on from there", path.display());

@@ -126,8 +126,7 @@ async fn group_out(context: &Context, args: &Args, group: GroupId) -> Result<Exi
     let consent = context.ui.confirm(&format!("Take {group} out of {}?", plan.cluster))?;
 
     let _guard = context.interrupt.guard();
-    let manager = shards.session.fleet.manager().await?;
-    let lock = Lock::take(&manager.docker, &shards.session.topology.name, "scale in", |told| context.ui.note(told)).await?;
+    let lock = shards.session.lock(context, "scale in").await?;
     let work = Work { context, args, group, shards: &shards, old: &old, new: new.as_deref(), lock: &lock, consent: &consent };
     let outcome = async {
         ready::mend(context, &shards, &repairs, &consent).await?;

@@ -138,6 +138,10 @@ pub async fn isolate(context: &Context, args: &IsolateArgs) -> Result<Exit, Comm
     let key = key_value(&shards.catalog, name, column, &args.value).await?;
     let shard = shard_of(&shards.catalog, &key).await?;
     let (placement, _) = find(&shards, shard)?;
+    if placement.range.is_some_and(|(from, to)| from == to) {
+        context.ui.note(format!("{name}.{column} = {} has shard {shard} for itself already", args.value));
+        return Ok(Exit::Ok);
+    }
     // Rebuilt where it lies: a move to its own group.
     let plan = ready::checked(context, &shards, together(&shards, placement, placement.group), args.transfer).await?;
     ready::tell(context, &plan.repairs);
