@@ -1,11 +1,13 @@
 //! A lab of its own for this test run: real Docker hosts, driven through the real binary as an operator would.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use super::RECOVERY;
 
 /// Name and subnet differ from the defaults: a lab that somebody plays with on this machine is left alone.
 const NAME: &str = "test";
@@ -25,6 +27,11 @@ pub struct Lab {
     /// Whether it has yet to be set up.
     pub is_new: bool,
 }
+
+/// The status of a run that was killed.
+const KILLED: i32 = -1;
+/// That of one that was refused for what the cluster is like.
+const REFUSED: i32 = 6;
 
 /// What a run of the binary gave.
 pub struct Run {
@@ -97,23 +104,57 @@ impl Lab {
         command
     }
 
+    /// Starts a command, to be listened to while it runs.
+    pub fn start_command(&self, args: &[&str]) -> Running {
+        let started = Instant::now();
+        let mut child = self.command(args).spawn().expect("the binary starts");
+        let stderr = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        Running { child, stderr, said: Vec::new(), command: args.join(" "), started }
+    }
+
     /// Starts a command and kills it with SIGKILL, so long after a line of it says that `point` is reached.
     pub fn kill_at(&self, args: &[&str], point: &str, is_reached: impl Fn(&str) -> bool, after: Duration) {
-        let mut run = self.command(args).spawn().expect("the binary starts");
-        let stderr = BufReader::new(run.stderr.take().expect("stderr is piped"));
-        let mut said = Vec::new();
-        let reached =
-            stderr.lines().map_while(Result::ok).inspect(|line| said.push(line.clone())).any(|line| is_reached(&line));
-        assert!(reached, "{} ended before it told of '{point}':\n{}", args.join(" "), said.join("\n"));
+        let mut run = self.start_command(args);
+        run.until(point, is_reached);
         std::thread::sleep(after);
-        run.kill().expect("it can be killed");
-        run.wait().expect("it ends");
+        run.kill();
     }
 
     /// The same as soon as it tells that the wave began.
     pub fn kill_in_wave(&self, args: &[&str], wave: &str) {
-        let begins = |line: &str| line.starts_with('[') && line.ends_with(&format!("] {wave}"));
-        self.kill_at(args, wave, begins, Duration::ZERO);
+        self.kill_at(args, wave, |line| begun(line) == Some(wave), Duration::ZERO);
+    }
+
+    /// Runs a command again and again until it comes to its end, and returns that run: in each of its steps and waves it is killed once,
+    /// a moment after that began; `killed` is called with its name. Where all was done but for the last words, the end is an error.
+    pub fn kill_in_every_step(&self, args: &[&str], mut killed: impl FnMut(&str)) -> Run {
+        /// In the middle of it: most take longer.
+        const MOMENT: Duration = Duration::from_millis(300);
+        let (mut steps, mut killed_at) = (Vec::<String>::new(), Instant::now());
+        loop {
+            let mut run = self.start_command(args);
+            let is_new = |line: &str| begun(line).is_some_and(|step| !steps.iter().any(|known| known == step));
+            let Some(line) = run.next(is_new) else {
+                let run = run.end();
+                // Who was killed in the middle of a change of leader has to wait until that is over.
+                if run.status == REFUSED && killed_at.elapsed() < RECOVERY {
+                    std::thread::sleep(Duration::from_secs(1));
+                    continue;
+                }
+                note(format_args!("killed in {} steps: {}", steps.len(), steps.join("; ")));
+                return run;
+            };
+            std::thread::sleep(MOMENT);
+            let step = begun(&line).expect("as was asked for").to_owned();
+            let ended = run.kill();
+            if ended.status == 0 {
+                return ended;
+            }
+            assert_eq!(ended.status, KILLED, "in '{step}' it failed by itself:\n{}", ended.stderr);
+            killed(&step);
+            steps.push(step);
+            killed_at = Instant::now();
+        }
     }
 
     /// The cluster is gone when somebody reads of the failure. Short, for a log that is cut: only what is not as it should be, and
@@ -152,6 +193,57 @@ impl Drop for Lab {
     }
 }
 
+/// A command that runs.
+pub struct Running {
+    child: Child,
+    stderr: Lines<BufReader<ChildStderr>>,
+    said: Vec<String>,
+    command: String,
+    started: Instant,
+}
+
+impl Running {
+    /// Listens until a line of it says that `point` is reached; that line.
+    pub fn until(&mut self, point: &str, is_reached: impl Fn(&str) -> bool) -> String {
+        let line = self.next(is_reached);
+        line.unwrap_or_else(|| panic!("{} ended before it told of '{point}':\n{}", self.command, self.said.join("\n")))
+    }
+
+    /// The next line that is so; none when it ends before.
+    fn next(&mut self, is_so: impl Fn(&str) -> bool) -> Option<String> {
+        while let Some(Ok(line)) = self.stderr.next() {
+            self.said.push(line.clone());
+            if is_so(&line) {
+                return Some(line);
+            }
+        }
+        None
+    }
+
+    /// Kills it with SIGKILL. It may have been faster.
+    pub fn kill(mut self) -> Run {
+        self.child.kill().expect("it can be killed");
+        self.end()
+    }
+
+    /// Listens to its end.
+    pub fn end(mut self) -> Run {
+        self.next(|_| false);
+        let output = self.child.wait_with_output().expect("it ends");
+        let mut run = finished(&output, self.started.elapsed());
+        run.stderr = self.said.join("\n");
+        run
+    }
+}
+
+/// The step or wave that begins with this line. Steps are listed with their numbers before; one that begins ends in dots.
+fn begun(line: &str) -> Option<&str> {
+    match line.strip_prefix('[') {
+        Some(rest) => rest.split_once("] ").map(|(_, wave)| wave),
+        None => line.strip_suffix(" …").filter(|step| !step.starts_with(' ')),
+    }
+}
+
 impl Run {
     /// Panics with everything that was printed unless the run succeeded.
     pub fn ok(self) -> Self {
@@ -174,7 +266,7 @@ fn run(mut command: Command) -> Run {
 /// The outcome of a process.
 pub fn finished(output: &Output, took: Duration) -> Run {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Run { status: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr), took }
+    Run { status: output.status.code().unwrap_or(KILLED), stdout: text(&output.stdout), stderr: text(&output.stderr), took }
 }
 
 /// Runs a named step, and says how long it took. One line each: a log that is cut short shall still show what failed.

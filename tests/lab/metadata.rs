@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::harness::{Lab, eventually};
-use super::member_rows;
-use super::traffic::sql;
+use super::traffic::{on_worker, sql};
+use super::{RECOVERY, becomes_healthy, leader_of, member_rows};
 
 /// A name of a change of leader that did not end, and a copy that is not what it is said to be.
 pub fn is_repaired(lab: &Lab) {
@@ -64,4 +64,52 @@ pub fn no_standby_recovers(lab: &Lab) {
             );
         }
     }
+}
+
+/// A coordinator that stood still while another one was promoted finds what that one has prepared on a shard group, and knows nothing of
+/// it: it may not take it back. The leader may, and does.
+pub fn no_thawed_coordinator_recovers(lab: &Lab) {
+    const PREPARED: &str = "citus_0_99999_4000000003_1";
+    let frozen = leader_of(lab, "coordinator");
+    let rows = member_rows(lab);
+    let row = rows.iter().find(|row| row["member"] == frozen.as_str()).expect("a member");
+    let host = row["host"].as_str().expect("a host");
+    let docker = |verb: &str| {
+        let all = "docker ps -q --filter label=com.docker.swarm.service.name";
+        lab.on_host(host, &format!("docker {verb} $({all}=pgcluster_{frozen})"));
+    };
+    docker("pause");
+    // Whatever its exit code says of the cluster.
+    let members = || -> Vec<Value> {
+        let status: Value = serde_json::from_str(&lab.ctl(&["status", "--format", "json"]).stdout).unwrap_or_default();
+        status["members"].as_array().cloned().unwrap_or_default()
+    };
+    let is = |member: &str, key: &str, value: &str| members().iter().any(|row| row["member"] == member && row[key] == value);
+    eventually("another one leads", RECOVERY, || {
+        let leads = |row: &Value| row["group"] == "coordinator" && row["role"] == "leader" && row["member"] != frozen.as_str();
+        if members().iter().any(leads) { Ok(()) } else { Err("nobody does".into()) }
+    });
+    let settle = |statement: &str| {
+        sql(lab, &["--"], statement);
+        sql(lab, &["--"], "select pg_reload_conf()");
+        // One that has just begun ends.
+        std::thread::sleep(Duration::from_secs(3));
+    };
+    settle("alter system set pgclusterctl.recovery = off");
+    on_worker(
+        lab,
+        &format!("create table thawed (n int); begin; insert into thawed values (1); prepare transaction '{PREPARED}'"),
+    );
+    let left = || on_worker(lab, &format!("select count(*) from pg_prepared_xacts where gid = '{PREPARED}'"));
+    docker("unpause");
+    eventually(
+        "it is a standby",
+        RECOVERY,
+        || if is(&frozen, "state", "streaming") { Ok(()) } else { Err("it is none".into()) },
+    );
+    assert_eq!(left(), "1", "{frozen} has taken back what the new leader has prepared");
+    settle("alter system reset pgclusterctl.recovery");
+    eventually("the leader takes it back", RECOVERY, || if left() == "0" { Ok(()) } else { Err("it is there".into()) });
+    on_worker(lab, "drop table thawed");
+    becomes_healthy(lab);
 }

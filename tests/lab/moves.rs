@@ -1,13 +1,11 @@
 //! Shards that move while something breaks: nothing is lost, the same command goes on, and nothing of a broken move stays behind.
 
-use std::io::{BufRead, BufReader};
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer, Written};
-use super::harness::{Lab, Run, eventually, finished, note};
+use super::harness::{Lab, Run, Running, eventually, note};
 use super::traffic::sql;
 use super::{RECOVERY, ROWS, becomes_healthy, leader_of, member_rows};
 
@@ -23,15 +21,15 @@ const HEAVY: &str = "insert into hurt select -n, repeat('x', 500) from generate_
 pub fn a_leader_is_killed(lab: &Lab, runtime: &Runtime, target: &Target) {
     let writer = start(runtime, target);
     let drain = ["shards", "drain", "--shard", "3", "--yes"];
-    let (child, told) = begin(lab, &drain, " -> shard-");
+    let (moving, told) = begin(lab, &drain, " -> shard-");
     let (_, taker) = told.split_once(" -> ").expect("was waited for");
     let taker = taker.split(':').next().expect("there is a first part").to_owned();
     let led = leadership(lab, &taker);
     let leader = &led.0;
     lab.ctl(&["exec", leader, "--", "pkill", "-KILL", "-x", "postgres"]);
     note(format_args!("killed PostgreSQL on {leader}, when it was told: {}", told.trim()));
-    let run = end(child);
-    note(format_args!("the drain went on for {:.1} s and ended with {}", run.took.as_secs_f64(), run.status));
+    let run = moving.end();
+    note(format_args!("the drain took {:.1} s and ended with {}", run.took.as_secs_f64(), run.status));
     goes_on(lab, &drain, &run);
 
     let list = lab.json(&["shards", "list"]);
@@ -50,13 +48,13 @@ pub fn a_leader_is_killed(lab: &Lab, runtime: &Runtime, target: &Target) {
 pub fn a_host_is_lost(lab: &Lab, runtime: &Runtime, target: &Target) {
     let writer = start(runtime, target);
     let scale = ["scale", "in", "--shard", "4", "--yes"];
-    let (child, _) = begin(lab, &scale, " -> shard-");
+    let (moving, _) = begin(lab, &scale, " -> shard-");
     let leader = leader_of(lab, "shard-4");
     let rows = member_rows(lab);
     let host = rows.iter().find(|m| m["member"] == leader.as_str()).and_then(|m| m["host"].as_str()).expect("a host");
     lab.lab(&["kill", host]).ok();
-    let run = end(child);
-    note(format_args!("without {host} scale in went on for {:.1} s and ended with {}", run.took.as_secs_f64(), run.status));
+    let run = moving.end();
+    note(format_args!("without {host} scale in took {:.1} s and ended with {}", run.took.as_secs_f64(), run.status));
     assert_ne!(run.status, 0, "what is on a host that is off cannot have been removed:\n{}", run.stdout);
     assert!(run.stderr.contains(host) && run.stderr.contains("run the same command again"), "{}", run.stderr);
     let refused = lab.ctl(&scale).exits(4);
@@ -90,25 +88,12 @@ fn start(runtime: &Runtime, target: &Target) -> Writer {
     })
 }
 
-/// Starts a command, and reads until it tells of this; the line.
-fn begin(lab: &Lab, args: &[&str], of: &str) -> ((Child, BufReader<std::process::ChildStderr>), String) {
-    let mut child = lab.command(args).spawn().expect("the binary starts");
-    let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
-    let mut line = String::new();
+/// Starts a command, and listens until it tells of this; the line.
+fn begin(lab: &Lab, args: &[&str], of: &str) -> (Running, String) {
+    let mut running = lab.start_command(args);
     // The plan has such a line for each step, which does not say what is done.
-    while stderr.read_line(&mut line).expect("readable") > 0 && !(line.contains(of) && line.contains(" moves; ")) {
-        line.clear();
-    }
-    assert!(!line.is_empty(), "it ended before it told of '{of}'");
-    ((child, stderr), line)
-}
-
-fn end((child, stderr): (Child, BufReader<std::process::ChildStderr>)) -> Run {
-    let started = Instant::now();
-    let rest: String = stderr.lines().map_while(Result::ok).map(|line| line + "\n").collect();
-    let mut run = finished(&child.wait_with_output().expect("it ends"), started.elapsed());
-    run.stderr = rest;
-    run
+    let line = running.until(of, |line| line.contains(of) && line.contains(" moves; "));
+    (running, line)
 }
 
 /// A run that did not succeed has said why, and the same command ends what it began.

@@ -16,9 +16,9 @@ const HELD: Duration = Duration::from_secs(1);
 const HEALED: Duration = Duration::from_secs(30);
 const SWITCHOVER: [&str; 5] = ["switchover", "--coordinator", "--yes", "--wait", "60s"];
 
-/// A transaction, and six operators: who gives up, who is killed in mid-pause, who stands still in it with every connection open, who
-/// thinks better of it, who waits for its end, and who ends the next one.
-pub fn six_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
+/// A transaction, and seven operators: who gives up, who is killed in mid-pause, who stands still in it with every connection open, who
+/// thinks better of it, who waits for its end, who ends the next one, and who cannot wait for one that waits.
+pub fn seven_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
     let before = leader_of(lab, "coordinator");
     let open = runtime.block_on(begin(target, -1));
 
@@ -67,6 +67,29 @@ pub fn six_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_ne!(ended["from"], ended["to"], "{ended:#}");
     runtime.block_on(open.batch_execute("commit")).expect_err("it was ended");
     assert_eq!(runtime.block_on(target.number("select count(*) from written where id = -4")), 0);
+    becomes_healthy(lab);
+    break_the_lock(lab, runtime, target);
+}
+
+/// Somebody's switchover waits for a transaction and holds the lock, when the leader has to change at once.
+fn break_the_lock(lab: &Lab, runtime: &Runtime, target: &Target) {
+    let before = leader_of(lab, "coordinator");
+    let open = runtime.block_on(begin(target, -5));
+    let mut waiting = lab.start_command(&SWITCHOVER);
+    waiting.until("its switchover", |line| line.starts_with("switchover of "));
+    let failover = ["failover", "--coordinator", "--yes"];
+    let refused = lab.ctl(&failover).exits(6);
+    for told in ["is running `switchover`", "failover --break-lock"] {
+        assert!(refused.stderr.contains(told), "{told} is missing:\n{}", refused.stderr);
+    }
+    let taken = lab.ctl(&[&failover[..], &["--break-lock"]].concat()).ok();
+    assert!(taken.stderr.contains("the lock was taken from "), "{}", taken.stderr);
+    let ended = waiting.end().exits(7);
+    assert!(ended.stderr.contains("another operator took the cluster's lock"), "{}", ended.stderr);
+    assert_ne!(leader_of(lab, "coordinator"), before);
+    runtime.block_on(open.batch_execute("commit")).expect_err("its leader is another");
+    becomes_healthy(lab);
+    lab.ctl(&["plan", "--check"]).ok();
 }
 
 /// `-INT` is what Ctrl-C sends.

@@ -9,7 +9,7 @@ use super::client::{Target, Writer, detail};
 use super::harness::{Lab, note};
 use super::{ROWS, SHARDS, moves};
 
-/// A fourth group is added and filled, and taken out again; the operator is killed in the drain and once the services go.
+/// A fourth group is added and filled, and taken out again; the operator is killed in the middle of the drain and in every step.
 pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
     let path = lab.path("topology.toml");
     let text = || std::fs::read_to_string(&path).expect("readable");
@@ -29,15 +29,20 @@ pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert!(shards_of(lab, "shard-4") > Some(0));
     lab.ctl(&["plan", "--check"]).ok();
 
-    kill(lab, "0 of ");
-    kill(lab, "stop and remove");
-    assert_eq!(text(), before, "the file is written before anything is destroyed, and is what it was");
-    let refused = lab.ctl(&["plan"]);
-    assert!(refused.status == 0 || refused.stderr.contains("scale in --shard 4"), "{}", refused.stderr);
-    // What the group no longer takes part in goes on: definitions, and reference tables.
-    runtime.block_on(target.batch("insert into everywhere values (11)"));
-    runtime.block_on(target.batch("alter table everywhere add column note text"));
-    lab.ctl(&["scale", "in", "--shard", "4", "--yes"]).ok();
+    let scale_in = ["scale", "in", "--shard", "4", "--yes"];
+    lab.kill_at(&scale_in, "a move", |line| line.trim_start().starts_with("0 of "), Duration::ZERO);
+    let last = lab.kill_in_every_step(&scale_in, |step| {
+        if step.starts_with("stop and remove") {
+            assert_eq!(text(), before, "the file is written before anything is destroyed, and is what it was");
+            let refused = lab.ctl(&["plan"]);
+            assert!(refused.status == 0 || refused.stderr.contains("scale in --shard 4"), "{}", refused.stderr);
+            // What the group no longer takes part in goes on: definitions, and reference tables.
+            runtime.block_on(target.batch("insert into everywhere values (11)"));
+            runtime.block_on(target.batch("alter table everywhere add column note text"));
+        }
+    });
+    assert!(last.status == 0 || last.stderr.contains("there is no shard-4"), "{}", last.stderr);
+    lab.ctl(&["up", "--yes"]).ok();
 
     let written = runtime.block_on(writer.finish());
     note(format_args!("the longest a write waited: {} ms", written.outage.as_millis()));
@@ -52,13 +57,27 @@ pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
     lab.ctl(&["scale", "in", "--shard", "4", "--yes"]).exits(2);
 
     // The number is free again, also for Patroni, which had registered it before.
-    lab.ctl(&["scale", "add-shard", "--no-rebalance", "--yes"]).ok();
+    added_by_pieces(lab);
     only_named(lab, runtime, target);
     lab.ctl(&["shards", "rebalance", "--parallel", "4", "--yes"]).ok();
     assert!(shards_of(lab, "shard-4") > Some(0));
     lab.ctl(&["health"]).ok();
     runtime.block_on(every_session_defines(target));
     runtime.block_on(target.batch("drop table scaled, everywhere"));
+}
+
+/// The operator is killed before the new group is there: it is in the file, and `up` ends what was begun. Who runs the same command again
+/// gets no fifth group.
+fn added_by_pieces(lab: &Lab) {
+    let add = ["scale", "add-shard", "--no-rebalance", "--yes"];
+    lab.kill_in_wave(&add, "group leaders");
+    let again = lab.ctl(&add).exits(6);
+    assert!(again.stderr.contains("shard-4") && again.stderr.contains("`pgclusterctl up`"), "{}", again.stderr);
+    let last = lab.kill_in_every_step(&["up", "--yes"], |_| {});
+    assert_eq!(last.status, 0, "{}", last.stderr);
+    let filled = ["scale", "add-shard", "--rebalance", "--yes"];
+    let again = lab.ctl(&filled).exits(6);
+    assert!(again.stderr.contains("shard-4") && again.stderr.contains("`pgclusterctl shards rebalance`"), "{}", again.stderr);
 }
 
 /// `up --yes` is no consent to move data: of a group without shards it says so, and how to give it some.
@@ -115,13 +134,6 @@ fn wrong(lab: &Lab) {
     lab.ctl(&["scale", "add-shard", "--hosts", "host1,host1", "--yes"]).exits(2);
     let unknown = lab.ctl(&["scale", "add-shard", "--strategy", "nope", "--yes"]).exits(2);
     assert!(unknown.stderr.contains("Citus knows by_disk_size, by_shard_count"), "{}", unknown.stderr);
-}
-
-/// Starts to take the fourth group out, and kills the operator as soon as it tells of this.
-fn kill(lab: &Lab, at: &str) {
-    // Steps are listed with their numbers before; one that begins stands at the beginning of its line.
-    let begins = |line: &str| line.trim_start().starts_with(at);
-    lab.kill_at(&["scale", "in", "--shard", "4", "--yes"], at, begins, Duration::ZERO);
 }
 
 /// Shards of a group; none where there is no such group.

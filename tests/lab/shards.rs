@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer};
-use super::harness::{Lab, finished, note};
-use super::{ROWS, SHARDS};
+use super::harness::{Lab, eventually, finished, note};
+use super::{RECOVERY, ROWS, SHARDS};
 
 /// Shards of the table that is watched, by group.
 const OF_LEDGER: &str = "select count(*) from pg_dist_shard s join pg_dist_placement p using (shardid)
@@ -24,6 +24,7 @@ pub fn are_where_they_are_said_to_be(lab: &Lab, runtime: &Runtime, target: &Targ
         assert_eq!(node["shards"].as_i64(), Some(runtime.block_on(target.number(&both))), "{node:#}");
         assert!(node["bytes"].as_u64() > Some(0), "{node:#}");
     }
+    each_view(lab, runtime, target);
     for id in ["1", "4711", "10000"] {
         let found = lab.json(&["shards", "where", "ledger", id]);
         assert_eq!(rows_of(lab, &found, &format!("id = {id}")), "1", "{found:#}");
@@ -46,6 +47,40 @@ pub fn are_where_they_are_said_to_be(lab: &Lab, runtime: &Runtime, target: &Targ
     for nothing in ["nowhere", "nowhere.ledger", "elsewhere.public.ledger", "no table"] {
         let unknown = lab.ctl(&["shards", "where", nothing, "1"]).exits(2);
         assert!(unknown.stderr.contains("Citus knows ledger, written"), "{nothing}: {}", unknown.stderr);
+    }
+}
+
+/// Tables and those that lie together, against what Citus says of them; each has a table of its own to be read.
+fn each_view(lab: &Lab, runtime: &Runtime, target: &Target) {
+    // It counts exactly where there are so few.
+    runtime.block_on(target.batch("analyze ledger"));
+    let number = |sql: &str| Some(runtime.block_on(target.number(sql)));
+    let list = lab.json(&["shards", "list"]);
+    let row = |view: &str, is: &dyn Fn(&Value) -> bool| -> Value {
+        let rows = list[view].as_array().expect("rows");
+        rows.iter().find(|row| is(row)).unwrap_or_else(|| panic!("{view} lacks a row: {list:#}")).clone()
+    };
+    let ledger = row("tables", &|row| row["table"] == "ledger");
+    let of_ledger = "from pg_dist_shard where logicalrelid = 'ledger'::regclass";
+    assert_eq!(ledger["shards"].as_i64(), number(&format!("select count(*) {of_ledger}")), "{ledger:#}");
+    assert_eq!(
+        (&ledger["kind"], &ledger["column"], ledger["rows_estimate"].as_i64()),
+        (&"distributed".into(), &"id".into(), Some(ROWS))
+    );
+    // Citus names a placement once for each member of its group.
+    let size = "select sum(shard_size)::bigint from citus_shards join pg_dist_node using (nodename, nodeport)
+        where table_name = 'ledger'::regclass and noderole = 'primary'";
+    assert_eq!(ledger["bytes"].as_i64(), number(size), "{ledger:#}");
+    let together = row("colocations", &|row| row["colocation"] == ledger["colocation"]);
+    for table in ["ledger", "written"] {
+        assert!(together["tables"].as_array().is_some_and(|tables| tables.contains(&table.into())), "{together:#}");
+    }
+    assert_eq!(together["groups"].as_array().map(Vec::len), Some(SHARDS as usize), "{together:#}");
+    for (by, first, named) in
+        [("node", "GROUP", "shard-3"), ("table", "TABLE", "written"), ("colocation", "COLOCATION", "ledger, written")]
+    {
+        let shown = lab.ctl(&["shards", "list", "--by", by]).ok().stdout;
+        assert!(shown.starts_with(first) && shown.contains(named), "{shown}");
     }
 }
 
@@ -108,12 +143,25 @@ pub fn one_by_one(lab: &Lab, runtime: &Runtime, target: &Target) {
         runtime.block_on(target.number("select count(*) from pg_dist_shard where logicalrelid = 'ledger'::regclass")),
         33
     );
-    lab.ctl(&["shards", "isolate", "public.ledger", "4711", "--yes"]).ok();
+    isolated_by_pieces(lab);
     let alone = lab.json(&["shards", "where", "ledger", "4711"]);
     assert_eq!(rows_of(lab, &alone, "true"), "1", "{alone:#}");
     assert_eq!(runtime.block_on(target.number("select count(*) from ledger")), ROWS);
     lab.ctl(&["shards", "move", "1", "--to", "1", "--yes"]).exits(2);
     lab.ctl(&["health"]).ok();
+}
+
+/// The operator is killed on the way: what was not finished is taken back, and the same command begins again. Once it is done, there is
+/// nothing to do.
+fn isolated_by_pieces(lab: &Lab) {
+    let isolate = ["shards", "isolate", "public.ledger", "4711", "--yes"];
+    lab.kill_at(&isolate, "its work", |line| line.starts_with("isolating "), Duration::from_millis(300));
+    eventually("the same command goes on", RECOVERY, || match lab.ctl(&isolate) {
+        run if run.status == 0 => Ok(()),
+        run => Err(run.stderr),
+    });
+    let again = lab.ctl(&isolate).ok();
+    assert!(again.stderr.contains("for itself already"), "{}", again.stderr);
 }
 
 /// A rebalance with two moves at once has two at once, and never more.

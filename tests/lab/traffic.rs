@@ -15,7 +15,7 @@ pub fn deadlock(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(lab.ctl(&["locks"]).ok().stdout, "Nobody waits for a lock.\n");
     lab.ctl(&["locks", "cancel", "1", "--yes"]).exits(2);
     end_an_idle_one(lab, runtime, target);
-    without(lab, "citus.distributed_deadlock_detection_factor", || end_one_of_two(lab, runtime, target));
+    without(lab, "citus.distributed_deadlock_detection_factor = -1", || end_one_of_two(lab, runtime, target));
     eventually("nobody waits", RECOVERY, || match lab.ctl(&["locks"]) {
         run if run.status == 0 => Ok(()),
         run => Err(run.stdout),
@@ -78,7 +78,7 @@ fn on_another_node(id: i64) -> String {
 /// Prepared transactions that nobody will end: one was committed by its coordinator, one was not, and one is somebody else's.
 pub fn orphans(lab: &Lab) {
     lab.ctl(&["tx", "list"]).ok();
-    without(lab, "citus.recover_2pc_interval", || recover(lab));
+    without(lab, "pgclusterctl.recovery = off", || recover(lab));
 }
 
 fn recover(lab: &Lab) {
@@ -128,21 +128,23 @@ fn update(id: i64) -> String {
     format!("update ledger set note = note || '.' where id = {id}")
 }
 
-/// Does something while Citus' daemon leaves a thing alone that it does by itself every few seconds; -1 is never.
+/// Does something while a thing is left alone that is done every few seconds otherwise; with this setting it is not.
 fn without<T>(lab: &Lab, setting: &str, work: impl FnOnce() -> T) -> T {
     let set = |statement: &str| {
         sql(lab, &["--"], statement);
         sql(lab, &["--"], "select pg_reload_conf()");
     };
-    set(&format!("alter system set {setting} = -1"));
+    set(&format!("alter system set {setting}"));
     // It reads its settings when it wakes.
     std::thread::sleep(Duration::from_secs(3));
     let result = work();
-    set(&format!("alter system reset {setting}"));
+    let name = setting.split(' ').next().unwrap_or(setting);
+    set(&format!("alter system reset {name}"));
     result
 }
 
-fn on_worker(lab: &Lab, statements: &str) -> String {
+/// Runs statements on the leader of the first shard group.
+pub fn on_worker(lab: &Lab, statements: &str) -> String {
     sql(lab, &["--shard", "1", "--"], statements)
 }
 
