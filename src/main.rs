@@ -30,12 +30,12 @@ async fn main() -> ExitCode {
 /// Waits for Ctrl-C. Guarded work is asked to stop and ends by itself with its own report; a second Ctrl-C, or unguarded
 /// work, ends the program at once.
 async fn interrupted(context: &Context) -> Exit {
-    for _ in 0..2 {
+    for pressed in 0..2 {
         if tokio::signal::ctrl_c().await.is_err() {
             // Without a signal handler the default action of SIGINT ends the program anyway.
             std::future::pending::<()>().await;
         }
-        if !context.interrupt.is_guarded() || context.interrupt.is_asked() {
+        if pressed > 0 || !context.interrupt.is_guarded() {
             break;
         }
         context.interrupt.ask();

@@ -5,9 +5,11 @@ use super::session::Session;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::failover::{self, Change};
+use crate::observe::model::GroupState;
 use crate::output::{Report, Step, Ui, table};
-use crate::plan::candidate::Occasion;
+use crate::plan::candidate::{Candidate, Occasion};
 use crate::steps::handover::Patience;
+use crate::topology::model::Group;
 
 /// Changes the leader of a group; with `break_lock` also where another command holds the cluster's lock, which stops then.
 pub async fn run(
@@ -40,6 +42,10 @@ pub async fn run(
 
     let _guard = context.interrupt.guard();
     let lock = if break_lock { session.seize_lock(context, verb).await? } else { session.lock(context, verb).await? };
+    if break_lock && let Err(error) = is_as_shown(context, &session, group, occasion, (&state, &candidate)).await {
+        lock.release().await;
+        return Err(error);
+    }
     let step = Step::start(&context.ui, format!("{verb} of {id} to {}", candidate.member));
     let outcome = failover::carry_out(session.world(), group, &state, &candidate, occasion, pause, &consent).await;
     lock.release().await;
@@ -47,6 +53,22 @@ pub async fn run(
     step.done("");
     context.ui.result(&change)?;
     Ok(Exit::Ok)
+}
+
+/// Until its lock was taken, another command may have changed what consent was given to.
+async fn is_as_shown(
+    context: &Context,
+    session: &Session,
+    group: &Group,
+    occasion: Occasion,
+    (shown, chosen): (&GroupState, &Candidate),
+) -> Result<(), CommandError> {
+    let (state, candidate) = failover::candidate(session.world(), group, occasion, Some(&chosen.member), &context.ui).await?;
+    if state.leader == shown.leader && candidate.synchronous == chosen.synchronous {
+        return Ok(());
+    }
+    let error = CommandError::new(Exit::Refused, format!("{} was changed by the command whose lock was taken", group.id));
+    Err(error.hint("look at `pgclusterctl status`, and run this again if it is still wanted"))
 }
 
 impl Report for Change {

@@ -127,7 +127,7 @@ impl Director<'_> {
     /// Drops the drill's tables when all is over; says so where they stay.
     pub async fn clear(&self) {
         // Without the lock they may be another's by now.
-        if self.lock.is_some()
+        if self.lock.as_ref().is_some_and(|lock| !lock.is_lost())
             && let Err(error) = traces::remove(self.world()).await
         {
             let (schema, database) = (tables::SCHEMA, &self.topology.database);

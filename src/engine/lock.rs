@@ -81,6 +81,8 @@ impl Failure for LockError {
 pub struct Lock {
     ways: Ways,
     name: String,
+    /// Whose it is: of this process.
+    process: String,
     lost: Arc<AtomicBool>,
     renewal: JoinHandle<()>,
 }
@@ -161,6 +163,7 @@ impl Lock {
     fn held(docker: &Docker, name: String, cluster: &ClusterName, claim: Claim, interrupt: &Interrupt) -> Self {
         let lost = Arc::new(AtomicBool::new(false));
         let ways = Ways(Arc::new(Mutex::new(vec![docker.clone()])));
+        let process = claim.process.clone();
         let ours = renew(ways.clone(), name.clone(), cluster.clone(), claim);
         let (seen, interrupt) = (lost.clone(), interrupt.clone());
         let renewal = tokio::spawn(async move {
@@ -168,7 +171,7 @@ impl Lock {
             seen.store(true, Ordering::SeqCst);
             interrupt.lock_lost();
         });
-        Self { ways, name, lost, renewal }
+        Self { ways, name, process, lost, renewal }
     }
 
     /// Renews it through any of these managers from now on: for whoever switches hosts off, or outlives one that was lost.
@@ -186,7 +189,10 @@ impl Lock {
         self.renewal.abort();
         if !self.is_lost() {
             // If this fails, the next operator takes the lock over after the stale time.
-            if let Some((docker, Some(_))) = self.ways.inspect(&self.name).await {
+            if let Some((docker, Some(found))) = self.ways.inspect(&self.name).await
+                // Since the last renewal somebody may have taken it.
+                && Claim::of(&found).process == self.process
+            {
                 let _ = docker.delete_config(&self.name).await;
             }
         }

@@ -47,8 +47,8 @@ pub const TRANSACTION_WARN: Duration = Duration::from_secs(5 * 60);
 /// At which it fails: bloat and, for an idle one, locks held for an hour.
 pub const TRANSACTION_FAIL: Duration = Duration::from_secs(60 * 60);
 
-/// Age of a prepared transaction at which `prepared` warns: twice Citus' `citus.recover_2pc_interval` (60 s), by which its
-/// maintenance daemon should have finished it.
+/// Age of a prepared transaction at which `prepared` warns: what a lost transaction left is recovered every two seconds, and where a node
+/// does not answer, once it does.
 pub const PREPARED_WARN: Duration = Duration::from_secs(2 * 60);
-/// At which it fails: recovery has had ten chances; it holds locks and keeps vacuum back until someone decides.
+/// At which it fails: nobody recovers it; it holds locks and keeps vacuum back until someone decides.
 pub const PREPARED_FAIL: Duration = Duration::from_secs(10 * 60);

@@ -160,7 +160,11 @@ pub async fn planned(
         // The leader that is asked acts at once; asked through another member it would find out in its next round.
         let request = patroni::prepare_switchover(&world.fleet.member(world.topology, leader).await?).await?;
         let hold = pause(world, &old, patience, &mut held).await?;
-        let changed = change(request, routes, leader, candidate, &new).await;
+        // Meanwhile somebody may have thought better of it, or somebody else may have taken the cluster's lock.
+        let changed = match world.interrupt.is_asked() {
+            true => Err(HandOverError::Interrupted),
+            false => change(request, routes, leader, candidate, &new).await,
+        };
         // In every case.
         let (changed, time) = settled(changed, hold.resume().await)?;
         held.count(time);
@@ -168,6 +172,9 @@ pub async fn planned(
             Ok(()) => return Ok(Some(held)),
             Err(error) if tries < TRIES && error.may_pass() => tokio::time::sleep(AGAIN).await,
             Err(error) => return Err(error),
+        }
+        if world.interrupt.is_asked() {
+            return Err(HandOverError::Interrupted);
         }
     }
 }

@@ -141,6 +141,7 @@ impl Lab {
                     std::thread::sleep(Duration::from_secs(1));
                     continue;
                 }
+                assert!(!steps.is_empty(), "it tells of no step:\n{}", run.stderr);
                 note(format_args!("killed in {} steps: {}", steps.len(), steps.join("; ")));
                 return run;
             };

@@ -21,7 +21,7 @@ use crate::plan::diff::{differences, unified};
 use crate::plan::remove::{Removal, votes};
 use crate::plan::{self, Plan, PlanReport, Refused};
 use crate::quantity::whole_millis;
-use crate::steps::{swarm, teardown, topology_file};
+use crate::steps::{poolers, swarm, teardown, topology_file};
 use crate::topology::edit::host;
 use crate::topology::{self, HostName, TopologyError};
 
@@ -104,6 +104,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<Exit, CommandError> {
     let moved = work.run(context, async |events, limits| {
         runner::run(&prepare, with.world(), events, limits).await?;
         up::converge(&without, events, limits).await?;
+        // A run that was interrupted has moved members, and had no time to tell poolers.
+        if without.topology.citus.is_some() {
+            poolers::renew(without.world()).await?;
+        }
         // `up` has nothing to plan for a service that an interrupted run has just deployed.
         let mut arrived = Plan::default();
         arrived.push(format!("nothing runs on {}", args.host), Vec::new(), removal.arrived(&without.artifacts));
