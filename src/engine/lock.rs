@@ -135,9 +135,7 @@ impl Lock {
         interrupt: &Interrupt,
         told: impl FnOnce(&str),
     ) -> Result<Self, LockError> {
-        let (name, claim) = (name_of(cluster), Claim::ours(command));
-        acquire(docker, &name, cluster, &claim, Some(told)).await?;
-        Ok(Self::held(docker, name, cluster, claim, interrupt))
+        Ok(Self::ours(docker, cluster, command, interrupt, Some(told)).await?.0)
     }
 
     /// Takes the lock whoever holds it; `told` is called with who that was, once its command had the time to find out and stop.
@@ -148,9 +146,7 @@ impl Lock {
         interrupt: &Interrupt,
         told: impl FnOnce(&str),
     ) -> Result<Self, LockError> {
-        let (name, claim) = (name_of(cluster), Claim::ours(command));
-        let taken = acquire(docker, &name, cluster, &claim, None::<fn(&str)>).await?;
-        let lock = Self::held(docker, name, cluster, claim, interrupt);
+        let (lock, taken) = Self::ours(docker, cluster, command, interrupt, None::<fn(&str)>).await?;
         if let Some(taken) = taken.filter(|config| !same_process_is_dead(config)) {
             tokio::time::sleep(RENEW + LOOK).await;
             let Claim { owner, command, since, .. } = Claim::of(&taken);
@@ -159,8 +155,16 @@ impl Lock {
         Ok(lock)
     }
 
-    /// The lock, which is ours now.
-    fn held(docker: &Docker, name: String, cluster: &ClusterName, claim: Claim, interrupt: &Interrupt) -> Self {
+    /// The lock, made ours and renewed from now on, and what it was when it was another's before; `told` as for [`acquire`].
+    async fn ours(
+        docker: &Docker,
+        cluster: &ClusterName,
+        command: &str,
+        interrupt: &Interrupt,
+        told: Option<impl FnOnce(&str)>,
+    ) -> Result<(Self, Option<Config>), LockError> {
+        let (name, claim) = (format!("{cluster}-lock"), Claim::ours(command));
+        let taken = acquire(docker, &name, cluster, &claim, told).await?;
         let lost = Arc::new(AtomicBool::new(false));
         let ways = Ways(Arc::new(Mutex::new(vec![docker.clone()])));
         let process = claim.process.clone();
@@ -171,7 +175,7 @@ impl Lock {
             seen.store(true, Ordering::SeqCst);
             interrupt.lock_lost();
         });
-        Self { ways, name, process, lost, renewal }
+        Ok((Self { ways, name, process, lost, renewal }, taken))
     }
 
     /// Renews it through any of these managers from now on: for whoever switches hosts off, or outlives one that was lost.
@@ -221,10 +225,6 @@ impl Claim {
         let label = |key: &str| labels(config).and_then(|l| l.get(key)).cloned().unwrap_or_else(|| "someone".into());
         Self { owner: label(OWNER), command: label(COMMAND), since: label(SINCE), process: label(PROCESS) }
     }
-}
-
-fn name_of(cluster: &ClusterName) -> String {
-    format!("{cluster}-lock")
 }
 
 /// Makes the lock ours; returns what it was when it was another's before. With `told`, which is called once when that means waiting, one

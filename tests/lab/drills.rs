@@ -85,10 +85,7 @@ pub fn refuse_an_ill_cluster(lab: &Lab) {
     let rows = member_rows(lab);
     let ill = rows.iter().find(|row| row["role"] == "replica").expect("a standby that nobody waits for");
     let (member, host) = (ill["member"].as_str().expect("a name"), ill["host"].as_str().expect("a name"));
-    let docker = |verb: &str| {
-        let all = "docker ps -q --filter label=com.docker.swarm.service.name";
-        lab.on_host(host, &format!("docker {verb} $({all}=pgcluster_{member})"));
-    };
+    let docker = |verb: &str| lab.docker(host, verb, member);
     docker("pause");
     // Its leader counts it as connected until `wal_sender_timeout` is over.
     eventually("the cluster knows of it", RECOVERY, || {

@@ -96,6 +96,12 @@ impl Lab {
         run(ssh).ok().stdout.trim().to_owned()
     }
 
+    /// `docker pause` and the like for the container of a member on that host.
+    pub fn docker(&self, host: &str, verb: &str, member: &str) {
+        let all = "docker ps -q --filter label=com.docker.swarm.service.name";
+        self.on_host(host, &format!("docker {verb} $({all}=pgcluster_{member})"));
+    }
+
     /// A command that is not started yet.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgclusterctl"));

@@ -73,8 +73,7 @@ fn scenario(shards: u32) {
 
     if shards > 0 {
         with_shards(&lab, &runtime, &write, shards);
-    }
-    if shards == 0 {
+    } else {
         // Clients of the coordinators are held back by the same pools.
         part("switchover beside a transaction that does not end", || pause::seven_operators(&lab, &runtime, &write));
     }

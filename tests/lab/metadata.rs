@@ -74,10 +74,7 @@ pub fn no_thawed_coordinator_recovers(lab: &Lab) {
     let rows = member_rows(lab);
     let row = rows.iter().find(|row| row["member"] == frozen.as_str()).expect("a member");
     let host = row["host"].as_str().expect("a host");
-    let docker = |verb: &str| {
-        let all = "docker ps -q --filter label=com.docker.swarm.service.name";
-        lab.on_host(host, &format!("docker {verb} $({all}=pgcluster_{frozen})"));
-    };
+    let docker = |verb: &str| lab.docker(host, verb, &frozen);
     docker("pause");
     // Whatever its exit code says of the cluster.
     let members = || -> Vec<Value> {
