@@ -24,7 +24,7 @@ pub enum Command {
     List,
     /// Run scenarios against the cluster, with clients that write, and prove that nothing was lost. Breaks things.
     Run(RunArgs),
-    /// Show the report of an earlier drill.
+    /// Show the report of an earlier drill, or of several as one: a promise is judged over the runs of all of them.
     Report(ReportArgs),
     /// Remove whatever an interrupted drill left, and switch a lab's dark hosts on.
     Heal,
@@ -69,8 +69,9 @@ pub enum Set {
 /// Arguments of `drill report`.
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
-    /// `report.json` of a drill.
-    pub file: PathBuf,
+    /// `report.json` of a drill; several are judged as one.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
     /// Write it as one HTML file, too.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -85,10 +86,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         }
         Command::Run(args) => drill(context, args).await,
         Command::Report(args) => {
-            let shown = args.file.display();
-            let refused = |reason: String| CommandError::new(Exit::Usage, format!("{shown} is no report of a drill: {reason}"));
-            let text = std::fs::read_to_string(&args.file).map_err(|e| refused(e.to_string()))?;
-            let report = read(&text).map_err(refused)?;
+            let reports = args.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+            let joined = DrillReport::joined(reports).map_err(|reason| CommandError::new(Exit::Usage, reason))?;
+            let report = joined.ok_or_else(|| CommandError::new(Exit::Usage, "no report was named"))?;
             show(context, &report, args.html.as_ref())
         }
         Command::Heal => {
@@ -303,8 +303,15 @@ fn write(folder: &std::path::Path, report: &DrillReport) -> Result<(), CommandEr
     std::fs::write(&path, text).map_err(|e| CommandError::new(Exit::Usage, format!("{}: {e}", path.display())))
 }
 
+fn read(file: &std::path::Path) -> Result<DrillReport, CommandError> {
+    let refused =
+        |reason: String| CommandError::new(Exit::Usage, format!("{} is no report of a drill: {reason}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|e| refused(e.to_string()))?;
+    parsed(&text).map_err(refused)
+}
+
 /// A report of another version may have other keys, so that is what is looked at first.
-fn read(text: &str) -> Result<DrillReport, String> {
+fn parsed(text: &str) -> Result<DrillReport, String> {
     let document: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     match document["schema_version"].as_u64() {
         Some(version) if version == u64::from(SCHEMA_VERSION) => serde_json::from_value(document).map_err(|e| e.to_string()),

@@ -285,6 +285,79 @@ impl DrillReport {
         }
     }
 
+    /// Several drills as one, in the order in which they began, so that a promise is judged over the runs of all of them: a night's drill
+    /// has one run of each scenario, and the 95th percentile wants twenty. Runs are numbered anew. `None` without drills.
+    ///
+    /// # Errors
+    ///
+    /// Two of them are the same one, or were held to different promises: no figure could then be compared with either.
+    pub fn joined(mut drills: Vec<Self>) -> Result<Option<Self>, String> {
+        drills.sort_by_key(|drill| (drill.started_at, drill.seed));
+        let mut pairs = drills.iter().zip(drills.iter().skip(1));
+        if let Some((twice, _)) = pairs.find(|(a, b)| (a.started_at, a.seed) == (b.started_at, b.seed)) {
+            return Err(format!("the drill of {} is there twice", twice.started_at));
+        }
+        let count = drills.len();
+        let mut drills = drills.into_iter();
+        let Some(mut all) = drills.next() else { return Ok(None) };
+        if count == 1 {
+            return Ok(Some(all));
+        }
+        for drill in drills {
+            all.add(drill)?;
+        }
+        let order: Vec<String> = all.summary.into_iter().map(|summary| summary.scenario).collect();
+        let place = |scenario: &str, number: u32| (order.iter().position(|name| name == scenario), number);
+        let mut outcomes: Vec<Outcome> = all.runs.into_iter().map(Ok).chain(all.not_carried_out.into_iter().map(Err)).collect();
+        outcomes.sort_by_key(|outcome| match outcome {
+            Ok(run) => place(&run.scenario, run.number),
+            Err(ended) => place(&ended.scenario, ended.number),
+        });
+        let joined = Self::new(format!("{count} drills"), all.seed, all.started_at, all.versions, outcomes);
+        Ok(Some(joined.skipping(all.skipped)))
+    }
+
+    /// Appends a later drill. The summaries are only put beside each other: they have to be made anew.
+    fn add(&mut self, later: Self) -> Result<(), String> {
+        let last: BTreeMap<String, u32> = self.numbers().fold(BTreeMap::new(), |mut last, (scenario, number)| {
+            let highest = last.entry(scenario.to_owned()).or_default();
+            *highest = number.max(*highest);
+            last
+        });
+        let anew = |scenario: &str, number: u32| number + last.get(scenario).copied().unwrap_or_default();
+        for run in later.runs {
+            if let Some(before) = self.runs_of(&run.scenario).find(|before| before.promise != run.promise) {
+                return Err(differently_promised(before, &run, later.started_at));
+            }
+            self.runs.push(Run { number: anew(&run.scenario, run.number), ..run });
+        }
+        let ended = later.not_carried_out.into_iter();
+        self.not_carried_out.extend(ended.map(|e| NotCarriedOut { number: anew(&e.scenario, e.number), ..e }));
+        for summary in later.summary {
+            if self.summary.iter().all(|known| known.scenario != summary.scenario) {
+                self.summary.push(summary);
+            }
+        }
+        for skipped in later.skipped {
+            if !self.skipped.contains(&skipped) {
+                self.skipped.push(skipped);
+            }
+        }
+        for (program, version) in later.versions {
+            let known = self.versions.entry(program).or_default();
+            if !known.split(" and ").any(|one| one == version) {
+                *known = if known.is_empty() { version } else { format!("{known} and {version}") };
+            }
+        }
+        Ok(())
+    }
+
+    /// Every run that was to be, by scenario and number.
+    fn numbers(&self) -> impl Iterator<Item = (&str, u32)> {
+        let ended = self.not_carried_out.iter().map(|ended| (ended.scenario.as_str(), ended.number));
+        self.runs.iter().map(|run| (run.scenario.as_str(), run.number)).chain(ended)
+    }
+
     /// Whether all that was carried out kept what is promised.
     pub fn kept(&self) -> bool {
         self.summary.iter().all(Summary::is_kept)
@@ -300,6 +373,15 @@ impl DrillReport {
     pub fn runs_of<'a>(&'a self, scenario: &'a str) -> impl Iterator<Item = &'a Run> {
         self.runs.iter().filter(move |run| run.scenario == scenario)
     }
+}
+
+/// Why two runs of a scenario cannot be judged together.
+fn differently_promised(before: &Run, run: &Run, started_at: jiff::Timestamp) -> String {
+    let shown =
+        |run: &Run| run.promise.outage.map_or_else(|| "nothing".to_owned(), |limit| quantity::millis(millis::of(limit)));
+    let (scenario, was, is) = (&run.scenario, shown(before), shown(run));
+    let what = if was == is { "something else".to_owned() } else { format!("{is}, not {was}") };
+    format!("{scenario} was promised {what}, in the drill of {started_at}: it cannot be judged together with those before")
 }
 
 fn summary(scenario: &str, runs: &[Run], not_carried_out: &[NotCarriedOut]) -> Summary {
@@ -424,6 +506,41 @@ mod tests {
         assert!(!broken.kept());
         let text = serde_json::to_string(&report).expect("a report is JSON");
         assert_eq!(serde_json::from_str::<DrillReport>(&text).expect("it is read back"), report);
+    }
+
+    /// A drill that began `at` seconds after the others' epoch.
+    fn drill_at(at: i64, outcomes: Vec<Outcome>) -> DrillReport {
+        let versions =
+            BTreeMap::from([("patroni".to_owned(), format!("4.0.{}", at / 10)), ("etcd".to_owned(), "3.5".to_owned())]);
+        DrillReport::new("all", 42, jiff::Timestamp::from_second(at).expect("a time"), versions, outcomes)
+    }
+
+    #[test]
+    fn drills_are_judged_together() {
+        let ended = NotCarriedOut { scenario: "kill-leader".into(), number: 2, reason: "no target".into() };
+        let skipped = Skipped { scenario: "lossy-network".into(), reason: "no netem".into() };
+        let one = drill_at(3, vec![Ok(run(1, 4000, true).judged()), Err(ended)]).skipping(vec![skipped.clone()]);
+        let other = drill_at(10, vec![Ok(run(1, 6000, true).judged())]).skipping(vec![skipped.clone()]);
+        let both = DrillReport::joined(vec![other.clone(), one.clone()]).expect("they fit").expect("there are some");
+        let numbers: Vec<_> = both.runs.iter().map(|run| (run.number, run.outage)).collect();
+        assert_eq!(numbers, [(1, Some(ms(4000))), (3, Some(ms(6000)))], "the second one of the first drill came to no end");
+        assert_eq!((both.name.as_str(), both.started_at, &both.skipped), ("2 drills", one.started_at, &vec![skipped]));
+        assert_eq!((both.versions["patroni"].as_str(), both.versions["etcd"].as_str()), ("4.0.0 and 4.0.1", "3.5"));
+        assert_eq!((both.summary[0].runs, both.summary[0].not_carried_out, both.summary[0].exceeded), (2, 1, 1));
+        // A single one is what it was.
+        assert_eq!(DrillReport::joined(vec![other.clone()]), Ok(Some(other.clone())));
+        assert_eq!(DrillReport::joined(vec![]), Ok(None));
+    }
+
+    #[test]
+    fn drills_are_not_judged_together_when_one_is_there_twice_or_promised_something_else() {
+        let one = drill_at(3, vec![Ok(run(1, 4000, true).judged())]);
+        let twice = DrillReport::joined(vec![one.clone(), one.clone()]);
+        assert_eq!(twice, Err("the drill of 1970-01-01T00:00:03Z is there twice".into()));
+        let relaxed = Run { promise: Promises { outage: None, ..run(1, 1, true).promise }, ..run(1, 4000, true) };
+        let words = "kill-leader was promised nothing, not 5.0 s, in the drill of 1970-01-01T00:00:10Z: \
+                     it cannot be judged together with those before";
+        assert_eq!(DrillReport::joined(vec![drill_at(10, vec![Ok(relaxed.judged())]), one]), Err(words.into()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Lost together they cost more: a new etcd leader must be elected first, and it extends all leases, so the count of what was
 //! not renewed begins late.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -71,7 +72,12 @@ impl Tenure {
 /// moved while a lease is not being renewed, nor while a member of etcd is missing or catches up. A leader that hands over takes no
 /// writes until the other has its whole log, or an election timeout has passed; and where one of three is missing, the next loss
 /// costs the quorum, wherever the leader is.
-pub async fn keep_apart(store: &Store, containers: &Containers, leader: &Leader) -> Result<Placement, StoreError> {
+pub async fn keep_apart(
+    store: &Store,
+    containers: &Containers,
+    absences: &mut Absences,
+    leader: &Leader,
+) -> Result<Placement, StoreError> {
     if !is_calm(leader.granted, leader.remaining) {
         return Ok(Placement::Good);
     }
@@ -86,7 +92,7 @@ pub async fn keep_apart(store: &Store, containers: &Containers, leader: &Leader)
             None => (*id, None),
         }
     }));
-    match successor(&others.await, raft.index) {
+    match absences.successor(&others.await, raft.index, store.now()) {
         Some(to) => {
             store.hand_over(to).await?;
             Ok(Placement::Moved { to, beside })
@@ -95,12 +101,24 @@ pub async fn keep_apart(store: &Store, containers: &Containers, leader: &Leader)
     }
 }
 
-/// Who is to lead etcd instead of a leader whose log ends at `index`: the first of the others, and nobody unless all of them answer
-/// (`Some`), complain of nothing, know a leader and are up to date.
-fn successor(others: &[(u64, Option<Follower>)], index: u64) -> Option<u64> {
-    let keeps_up = |member: &Follower| member.well && member.led && member.applied.saturating_add(ENTRIES_BEHIND) >= index;
-    let whole = others.iter().all(|(_, member)| member.as_ref().is_some_and(keeps_up));
-    others.first().filter(|_| whole).map(|(id, _)| *id)
+/// When members of etcd were last seen to be missing or behind, by their ids.
+#[derive(Debug, Default)]
+pub struct Absences(BTreeMap<u64, Duration>);
+
+impl Absences {
+    /// Who is to lead etcd instead of a leader whose log ends at `index`: nobody unless all others answer (`Some`), complain of nothing,
+    /// know a leader and are up to date. Of these the one that was there for longest, as one that is just back may go once more: Swarm,
+    /// which had given its host up, ends what still runs there and starts it anew.
+    fn successor(&mut self, others: &[(u64, Option<Follower>)], index: u64, now: Duration) -> Option<u64> {
+        let keeps_up = |member: &Follower| member.well && member.led && member.applied.saturating_add(ENTRIES_BEHIND) >= index;
+        let absent = others.iter().filter(|(_, member)| !member.as_ref().is_some_and(keeps_up));
+        let absent: Vec<_> = absent.map(|(id, _)| (*id, now)).collect();
+        if !absent.is_empty() {
+            self.0.extend(absent);
+            return None;
+        }
+        others.iter().map(|(id, _)| *id).min_by_key(|id| self.0.get(id).copied())
+    }
 }
 
 /// Renewed within the last three seconds, three rounds of Patroni's shortest loop.
@@ -133,12 +151,28 @@ mod tests {
         Some(Follower { well: true, led: true, applied })
     }
 
+    fn successor(others: &[(u64, Option<Follower>)], index: u64) -> Option<u64> {
+        Absences::default().successor(others, index, Duration::ZERO)
+    }
+
     #[test]
     fn etcd_is_led_on_by_the_first_of_the_others() {
         assert_eq!(successor(&[(7, member(INDEX)), (9, member(INDEX))], INDEX), Some(7));
         // A follower goes on after the leader was asked.
         assert_eq!(successor(&[(7, member(INDEX + 3)), (9, member(INDEX - ENTRIES_BEHIND))], INDEX), Some(7));
         assert_eq!(successor(&[(7, member(0))], 60), Some(7), "a log that has just begun");
+    }
+
+    #[test]
+    fn who_was_missing_leads_only_where_nobody_was_there_for_longer() {
+        let mut absences = Absences::default();
+        let mut at = |second, seventh: Option<Follower>, ninth: Option<Follower>| {
+            absences.successor(&[(7, seventh), (9, ninth)], INDEX, Duration::from_secs(second))
+        };
+        assert_eq!(at(10, None, member(INDEX)), None);
+        assert_eq!(at(20, member(INDEX), member(INDEX)), Some(9));
+        assert_eq!(at(30, member(INDEX), member(0)), None, "now that one is behind");
+        assert_eq!(at(40, member(INDEX), member(INDEX)), Some(7), "away for longer ago");
     }
 
     #[test]

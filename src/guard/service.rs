@@ -19,7 +19,7 @@ use super::containers::{Containers, Died};
 use super::deed::{self, CalledOff, Death, FRESH, TRIES};
 use super::error::GuardError;
 use super::metrics::{self, Metrics};
-use super::placement::{self, Placement, Tenure};
+use super::placement::{self, Absences, Placement, Tenure};
 use super::store::{Store, StoreError};
 use super::watch::{Leader, Sample, Verdict, Watch};
 use crate::output::log_line;
@@ -331,6 +331,7 @@ async fn listen(containers: Containers, metrics: Metrics, died: mpsc::Sender<Die
 async fn place(store: Store, containers: Containers, metrics: Metrics, latest: channel::Receiver<Option<Sample>>) {
     let mut stuck = false;
     let mut tenure = Tenure::default();
+    let mut absences = Absences::default();
     loop {
         sleep(PLACEMENT).await;
         let Some(sample) = latest.borrow().clone() else { continue };
@@ -338,7 +339,7 @@ async fn place(store: Store, containers: Containers, metrics: Metrics, latest: c
             continue;
         }
         let Some(leader) = tenure.established(&sample) else { continue };
-        let found = timeout(PLACEMENT, placement::keep_apart(&store, &containers, leader)).await;
+        let found = timeout(PLACEMENT, placement::keep_apart(&store, &containers, &mut absences, leader)).await;
         match found {
             Ok(Ok(Placement::Moved { to, beside })) => {
                 metrics.counts().moves += 1;

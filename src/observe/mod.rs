@@ -1,6 +1,7 @@
 //! Looking at a cluster without changing it. Collectors run in parallel, each with its own deadline; what one cannot see is a
 //! [`Probe::Failed`] that says why.
 
+mod again;
 mod citus;
 mod guards;
 mod hosts;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::again::Again;
+
 /// Deadlines of one look. Each holds for one answer with everything that leads to it; all are asked at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Patience {
@@ -13,6 +15,8 @@ pub(super) struct Patience {
     pub info: Duration,
     /// The Swarm as a manager sees it.
     pub swarm: Duration,
+    /// What a manager turned away at once: the Swarm has no leader, which lasts a second or two after its leader was demoted.
+    pub election: Again,
     /// Whatever takes a command on a host or in a container.
     pub probe: Duration,
     /// SQL on a leader: relay, login, queries.
@@ -25,6 +29,7 @@ impl Patience {
         daemon: Duration::from_millis(1_600),
         info: Duration::from_millis(1_200),
         swarm: Duration::from_millis(1_700),
+        election: Again::NEVER,
         probe: Duration::from_millis(2_500),
         sql: Duration::from_millis(2_800),
     };
@@ -33,6 +38,7 @@ impl Patience {
         daemon: Duration::from_secs(5),
         info: Duration::from_secs(5),
         swarm: Duration::from_secs(6),
+        election: Again { tries: 4, pause: Duration::from_secs(1), unless: Duration::from_millis(500) },
         probe: Duration::from_secs(6),
         sql: Duration::from_secs(6),
     };

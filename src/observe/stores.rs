@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::sleep;
 
+use super::again::Again;
 use super::lines::Lines;
 use super::model::{EtcdFacts, EtcdPeer, GroupState, Probe};
 use super::patroni::{self, Key};
@@ -15,16 +16,6 @@ use super::{Leaders, Scope, not_asked, within};
 use crate::error::one_line;
 use crate::remote::etcd::Etcd;
 use crate::topology::ids::{GroupId, MemberName};
-
-/// When nobody has an answer, and how it is asked again.
-struct Again {
-    /// So often in all.
-    tries: u32,
-    /// Before each further time.
-    pause: Duration,
-    /// A look that took longer is the last one: members that hang will not answer in a moment.
-    unless: Duration,
-}
 
 /// For its members. Who asks is about to change them, or was killed while doing so: etcd may be electing a leader, which takes a
 /// second or two and is no loss of quorum.
@@ -64,7 +55,7 @@ pub(super) async fn patroni(lines: &Lines<'_>, scope: Scope) -> Probe<BTreeMap<G
     if !(scope.patroni || scope.leaders != Leaders::None || scope.citus) {
         return not_asked("etcd");
     }
-    again(KEYS, || first(lines.topology.etcd.iter().map(|m| keys(lines, &m.name)).collect())).await
+    KEYS.until_answered(|| first(lines.topology.etcd.iter().map(|m| keys(lines, &m.name)).collect())).await
 }
 
 /// etcd's list of its members, likewise.
@@ -76,20 +67,7 @@ pub(super) async fn membership(lines: &Lines<'_>, scope: Scope) -> Probe<Vec<Etc
         let look = async { led(lines, member).await?.members().await.map_err(|e| one_line(&e)) };
         within(MemberName::as_str(member), lines.patience.probe, look).await
     };
-    again(MEMBERSHIP, || first(lines.topology.etcd.iter().map(|m| look(&m.name)).collect())).await
-}
-
-/// Asks until there is an answer, or no reason to ask again.
-async fn again<T, F: Future<Output = Probe<T>>>(Again { tries, pause, unless }: Again, ask: impl Fn() -> F) -> Probe<T> {
-    for _ in 1..tries {
-        let asked = Instant::now();
-        let answer = ask().await;
-        if answer.known().is_some() || asked.elapsed() > unless {
-            return answer;
-        }
-        sleep(pause).await;
-    }
-    ask().await
+    MEMBERSHIP.until_answered(|| first(lines.topology.etcd.iter().map(|m| look(&m.name)).collect())).await
 }
 
 async fn first<T>(mut asked: FuturesUnordered<impl Future<Output = Probe<T>>>) -> Probe<T> {
@@ -124,8 +102,6 @@ async fn keys(lines: &Lines<'_>, member: &MemberName) -> Probe<BTreeMap<GroupId,
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
 
     #[test]
@@ -143,25 +119,5 @@ mod tests {
         assert!(of_one_mind(&named(&[None, None, None])), "it is no use to wait for them again");
         assert!(!of_one_mind(&named(&[Some(2), Some(3), Some(3)])));
         assert!(!of_one_mind(&named(&[None, Some(0), Some(0)])));
-    }
-
-    #[tokio::test]
-    async fn who_was_turned_away_asks_again_and_who_waited_does_not() {
-        let asked = Cell::new(0);
-        let look = |answers_at: u32, takes: Duration| {
-            asked.set(0);
-            let asked = &asked;
-            let rule = Again { pause: Duration::ZERO, unless: Duration::from_millis(200), ..KEYS };
-            again(rule, move || async move {
-                asked.set(asked.get() + 1);
-                sleep(takes).await;
-                if asked.get() >= answers_at { Probe::Known(()) } else { Probe::fail("etcd", "leader changed") }
-            })
-        };
-        let (quick, slow) = (Duration::ZERO, Duration::from_millis(250));
-        assert_eq!((look(1, quick).await.known(), asked.get()), (Some(&()), 1));
-        assert_eq!((look(2, quick).await.known(), asked.get()), (Some(&()), 2));
-        assert_eq!((look(3, quick).await.known(), asked.get()), (None, 2));
-        assert_eq!((look(2, slow).await.known(), asked.get()), (None, 1));
     }
 }

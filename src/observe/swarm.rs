@@ -24,14 +24,17 @@ pub(super) async fn collect(lines: &Lines<'_>, scope: Scope) -> Probe<SwarmFacts
     if !scope.swarm {
         return not_asked("Swarm");
     }
-    let look = async {
-        let manager = lines.manager().await?;
-        look(lines.topology, manager, scope).await.map_err(|e| one_line(&e))
+    let look = || async {
+        let look = async {
+            let manager = lines.manager().await?;
+            read(lines.topology, manager, scope).await.map_err(|e| one_line(&e))
+        };
+        within("Swarm", lines.patience.swarm, look).await
     };
-    within("Swarm", lines.patience.swarm, look).await
+    lines.patience.election.until_answered(look).await
 }
 
-async fn look(topology: &Topology, manager: &Link, scope: Scope) -> Result<SwarmFacts, Error> {
+async fn read(topology: &Topology, manager: &Link, scope: Scope) -> Result<SwarmFacts, Error> {
     let docker = &manager.docker;
     let ours = HashMap::from([("label", vec![format!("{LABEL_CLUSTER}={}", topology.name)])]);
     let stack = HashMap::from([("label", vec![format!("{STACK_LABEL}={}", topology.name)])]);

@@ -310,6 +310,20 @@ fn a_drills_exit_says_what_became_of_its_promises() {
             assert!(format != "table" || run.stdout.contains(said), "{name}: {run}");
         }
     }
+    // One that was too long is one of twenty, when nights are judged together, and too long by itself.
+    let night = |at: i64, outage| {
+        let started_at = Timestamp::from_second(at).expect("a time");
+        let report = DrillReport::new("night", 1, started_at, BTreeMap::new(), vec![drill(outage, &[])]);
+        serde_json::to_string(&report).expect("a report is JSON")
+    };
+    let nights = (1..20).fold(Place::new(), |place, n| place.with(&format!("night-{n}.json"), &night(n, 4_000)));
+    let nights = nights.with("night-20.json", &night(20, 6_000));
+    let files = |last: u32| (1..=last).map(|n| format!("night-{n}.json")).collect::<Vec<_>>().join(" ");
+    nights.run("drill report night-20.json").exits(5);
+    let run = nights.run(&format!("drill report {}", files(20))).exits(0);
+    assert!(run.stdout.contains("20 drills") && run.stdout.contains("20 of 20 runs passed"), "{run}");
+    let run = nights.run(&format!("drill report {} night-7.json", files(19))).exits(2);
+    assert!(run.stderr.contains("is there twice"), "{run}");
     let place = Place::new().with("report.json", r#"{"schema_version": 2}"#);
     let old = place.run("drill report report.json").exits(2);
     assert!(old.stderr.contains("it is of version 2"), "{old}");

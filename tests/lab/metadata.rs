@@ -66,8 +66,9 @@ pub fn no_standby_recovers(lab: &Lab) {
     }
 }
 
-/// A coordinator that stood still while another one was promoted finds what that one has prepared on a shard group, and knows nothing of
-/// it: it may not take it back. The leader may, and does.
+/// A coordinator that stands still has sessions on a shard group that hold rows, and others that wait for them; its kernel answers for
+/// it, so nobody gives them up. The next leader ends them all. Once the frozen one goes on, it finds what that one has prepared, and knows
+/// nothing of it: it may not take it back. The leader may, and does.
 pub fn no_thawed_coordinator_recovers(lab: &Lab) {
     const PREPARED: &str = "citus_0_99999_4000000003_1";
     let frozen = leader_of(lab, "coordinator");
@@ -75,6 +76,20 @@ pub fn no_thawed_coordinator_recovers(lab: &Lab) {
     let row = rows.iter().find(|row| row["member"] == frozen.as_str()).expect("a member");
     let host = row["host"].as_str().expect("a host");
     let docker = |verb: &str| lab.docker(host, verb, &frozen);
+    on_worker(lab, "create table held (n int primary key, by text); insert into held values (1, 'nobody')");
+    // A node that is there no more: Citus names sessions by any coordinator that was registered when they began.
+    for gpid in [4_000_000_000_000_001_u64, 4_000_000_000_000_002] {
+        let psql = format!(
+            "PGAPPNAME='citus_internal gpid={gpid}' runuser -u postgres -- setsid psql -Xq --host {} --dbname app \\
+             -c \"begin; update held set by = '{gpid}'; select pg_sleep(600)\" > /dev/null 2>&1 &",
+            leader_of(lab, "shard-1"),
+        );
+        lab.ctl(&["exec", &frozen, "--", "sh", "-c", &psql]).ok();
+    }
+    let holding = || {
+        on_worker(lab, "select count(*) from pg_stat_activity where query like '%update held set%' and pid <> pg_backend_pid()")
+    };
+    eventually("two sessions want the row", RECOVERY, || if holding() == "2" { Ok(()) } else { Err(holding()) });
     docker("pause");
     // Whatever its exit code says of the cluster.
     let members = || -> Vec<Value> {
@@ -86,6 +101,8 @@ pub fn no_thawed_coordinator_recovers(lab: &Lab) {
         let leads = |row: &Value| row["group"] == "coordinator" && row["role"] == "leader" && row["member"] != frozen.as_str();
         if members().iter().any(leads) { Ok(()) } else { Err("nobody does".into()) }
     });
+    eventually("nobody holds the row", RECOVERY, || if holding() == "0" { Ok(()) } else { Err(holding()) });
+    on_worker(lab, "drop table held");
     let settle = |statement: &str| {
         sql(lab, &["--"], statement);
         sql(lab, &["--"], "select pg_reload_conf()");
