@@ -80,7 +80,8 @@ pub fn no_thawed_coordinator_recovers(lab: &Lab) {
     // A node that is there no more: Citus names sessions by any coordinator that was registered when they began.
     for gpid in [4_000_000_000_000_001_u64, 4_000_000_000_000_002] {
         let psql = format!(
-            "PGAPPNAME='citus_internal gpid={gpid}' runuser -u postgres -- setsid psql -Xq --host {} --dbname app \\
+            "PGAPPNAME='citus_internal gpid={gpid}' PGPASSWORD=$(cat /run/secrets/superuser_password) \\
+             setsid psql -Xq --username postgres --host {} --dbname app \\
              -c \"begin; update held set by = '{gpid}'; select pg_sleep(600)\" > /dev/null 2>&1 &",
             leader_of(lab, "shard-1"),
         );
