@@ -77,13 +77,13 @@ pub fn no_thawed_coordinator_recovers(lab: &Lab) {
     let host = row["host"].as_str().expect("a host");
     let docker = |verb: &str| lab.docker(host, verb, &frozen);
     on_worker(lab, "create table held (n int primary key, by text); insert into held values (1, 'nobody')");
+    let shard_leader = leader_of(lab, "shard-1");
     // A node that is there no more: Citus names sessions by any coordinator that was registered when they began.
     for gpid in [4_000_000_000_000_001_u64, 4_000_000_000_000_002] {
         let psql = format!(
             "PGAPPNAME='citus_internal gpid={gpid}' PGPASSWORD=$(cat /run/secrets/superuser_password) \\
-             setsid psql -Xq --username postgres --host {} --dbname app \\
-             -c \"begin; update held set by = '{gpid}'; select pg_sleep(600)\" > /dev/null 2>&1 &",
-            leader_of(lab, "shard-1"),
+             setsid psql -Xq --username postgres --host {shard_leader} --dbname app \\
+             -c \"begin; update held set by = '{gpid}'; select pg_sleep(600)\" > /dev/null 2>&1 &"
         );
         lab.ctl(&["exec", &frozen, "--", "sh", "-c", &psql]).ok();
     }
