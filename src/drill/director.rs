@@ -42,6 +42,9 @@ pub const BEFORE: Duration = Duration::from_secs(300);
 pub(super) const BEGIN: Duration = Duration::from_secs(30);
 /// Undisturbed writing before the fault.
 const CALM: Duration = Duration::from_secs(2);
+/// How long what was done may take to reach every client: who writes before that may not have met it yet, and the looks at the cluster
+/// that follow would take the hosts' time while others are turned away. Several times the period of a client.
+pub(super) const REACHES: Duration = Duration::from_millis(500);
 /// Writing after all is whole, so that what follows the last gap is proved too.
 const AFTER: Duration = Duration::from_secs(1);
 /// Pause between two looks at the clients.
@@ -277,7 +280,7 @@ impl Director<'_> {
         injected: Duration,
         notes: &mut Notes,
     ) -> Result<Option<Duration>, DrillError> {
-        self.wants_service(workload, injected.max(notes.last()), notes).await?;
+        self.wants_service(workload, notes.last() + REACHES, notes).await?;
         let whole = self.wants_whole_again(notes).await?;
         let restored = whole.then(|| notes.clock.now().saturating_sub(injected));
         // A fault may reach a client a little after it was made: only who writes now has seen the end of it.

@@ -23,7 +23,7 @@ pub struct Notes {
     pub reasons: Vec<String>,
     /// When the first harm was done.
     pub injected: Option<Duration>,
-    /// When something was done to the cluster last.
+    /// When whatever was done to the cluster last had been done.
     done: Duration,
     /// Members that may not be promoted, whatever happens.
     pub barred: BTreeSet<String>,
@@ -57,7 +57,12 @@ impl Notes {
         self.tell(text);
     }
 
-    /// When the last thing was done to the cluster: clients have to write after it.
+    /// What was told last is done now; it took its time.
+    pub fn done(&mut self) {
+        self.done = self.clock.now();
+    }
+
+    /// When the last thing that was done to the cluster had been done: clients have to write after it.
     pub fn last(&self) -> Duration {
         self.done
     }
