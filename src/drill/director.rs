@@ -45,6 +45,8 @@ const CALM: Duration = Duration::from_secs(2);
 /// How long what was done may take to reach every client: who writes before that may not have met it yet, and the looks at the cluster
 /// that follow would take the hosts' time while others are turned away. Several times the period of a client.
 pub(super) const REACHES: Duration = Duration::from_millis(500);
+/// How long clients may take to catch up before the cluster is looked at all the same.
+const CATCH_UP: Duration = Duration::from_secs(10);
 /// Writing after all is whole, so that what follows the last gap is proved too.
 const AFTER: Duration = Duration::from_secs(1);
 /// Pause between two looks at the clients.
@@ -281,6 +283,7 @@ impl Director<'_> {
         notes: &mut Notes,
     ) -> Result<Option<Duration>, DrillError> {
         self.wants_service(workload, notes.last() + REACHES, notes).await?;
+        self.caught_up(workload).await?;
         let whole = self.wants_whole_again(notes).await?;
         let restored = whole.then(|| notes.clock.now().saturating_sub(injected));
         // A fault may reach a client a little after it was made: only who writes now has seen the end of it.
@@ -298,6 +301,16 @@ impl Director<'_> {
     ) -> Result<(), DrillError> {
         if !self.served(workload, since, SERVED).await? {
             notes.reasons.push(format!("clients were not served again within {} s", SERVED.as_secs()));
+        }
+        Ok(())
+    }
+
+    /// Lets clients catch up with what they owe, which takes all that small hosts have, before the hosts have to answer questions too.
+    async fn caught_up(&self, workload: &Workload) -> Result<(), DrillError> {
+        let started = Instant::now();
+        while !workload.is_on_schedule() && started.elapsed() < CATCH_UP {
+            self.stopped()?;
+            tokio::time::sleep(LOOK).await;
         }
         Ok(())
     }

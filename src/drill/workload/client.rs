@@ -18,10 +18,8 @@ pub(super) async fn run(shared: Arc<Shared>, client: u32, mut stopped: watch::Re
     let options = &shared.options;
     let spec = &options.clients[client as usize];
     let mut session = None;
-    // Clients take turns within a period, so that together they see more than one of them would.
-    let offset = options.period.mul_f64(f64::from(client) / options.clients.len() as f64);
     for sequence in 0_u32.. {
-        let due = offset + options.period.saturating_mul(sequence);
+        let due = options.due(client, sequence);
         tokio::select! {
             biased;
             // Also when nobody is left who could finish it.

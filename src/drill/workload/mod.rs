@@ -109,6 +109,9 @@ impl Default for Timeouts {
     }
 }
 
+/// Operations that a client may be behind and still be on schedule: one is in flight, and a busy machine takes its time.
+const LATE: u32 = 3;
+
 /// What ends a workload that nobody finishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -138,6 +141,24 @@ pub struct WorkloadOptions {
     pub timeouts: Timeouts,
     /// Bounds.
     pub limits: Limits,
+}
+
+impl WorkloadOptions {
+    /// When a client's operation is due, since the start. Clients take turns within a period, so that together they see more than one of
+    /// them would.
+    fn due(&self, client: u32, sequence: u32) -> Duration {
+        let offset = self.period.mul_f64(f64::from(client) / self.clients.len() as f64);
+        offset + self.period.saturating_mul(sequence)
+    }
+
+    /// Whether nobody owes more than [`LATE`].
+    fn on_schedule(&self, progress: &[ClientProgress], now: Duration) -> bool {
+        let next = |client: &ClientProgress| {
+            let completed = client.ok + client.failed + client.unknown;
+            self.due(client.client, u32::try_from(completed).unwrap_or(u32::MAX))
+        };
+        progress.iter().all(|client| now <= next(client) + self.period.saturating_mul(LATE))
+    }
 }
 
 /// Why a workload did not run.
@@ -359,6 +380,11 @@ impl Workload {
         self.progress().iter().all(|client| client.last_write.is_some_and(|at| at > since))
     }
 
+    /// Whether clients have caught up with what they could not do: they are where they would be had nothing been in their way.
+    pub fn is_on_schedule(&self) -> bool {
+        self.shared.options.on_schedule(&self.progress(), self.clock().now())
+    }
+
     /// Lets operations that are in flight end (their timeouts bound that), and reads the history back from its file: what the
     /// checker judges is what is on disk.
     pub async fn finish(mut self) -> Result<History, WorkloadError> {
@@ -417,6 +443,23 @@ mod tests {
         assert!(refused(WorkloadOptions { clients: vec![], ..good.clone() }).contains("no clients"));
         assert!(refused(WorkloadOptions { period: Duration::ZERO, ..good.clone() }).contains("zero"));
         assert!(!format!("{good:?}").contains("secret"));
+    }
+
+    #[test]
+    fn who_owes_operations_is_not_on_schedule() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = options(folder.path(), 1, Task::Register);
+        let progress = |done: [u64; 2]| {
+            let of =
+                |(client, done): (u32, u64)| ClientProgress { client, ok: 1, failed: done - 1, unknown: 0, last_write: None };
+            (0..).zip(done).map(of).collect::<Vec<_>>()
+        };
+        let at = Duration::from_millis;
+        // The eleventh operation of the first client is due after 50 ms, that of the second 2.5 ms later.
+        assert!(options.on_schedule(&progress([10, 10]), at(65)));
+        assert!(!options.on_schedule(&progress([10, 10]), at(66)));
+        assert!(!options.on_schedule(&progress([13, 10]), at(68)), "the second one is behind");
+        assert!(options.on_schedule(&progress([11, 11]), at(70)));
     }
 
     /// Nobody listens: every operation fails for sure, on its schedule, and the limit ends the workload.
