@@ -35,8 +35,8 @@ const WHOLE: Duration = Duration::from_secs(120);
 const IN_SYNC: Duration = Duration::from_secs(30);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(300);
-/// Clients that were held back begin all their sessions anew when they are let go. Looking at the cluster would take processor time
-/// from them, and for what is seen nobody waits.
+/// Clients that were held back work off what they owe when they are let go, and begin their sessions anew. Looking at the cluster would
+/// take processor time from them, and for what is seen nobody waits.
 const SETTLED: Duration = Duration::from_millis(1_500);
 
 /// A change of leader, carried out.
@@ -143,7 +143,7 @@ pub async fn carry_out(
             None
         }
     };
-    if held.is_some() {
+    if occasion == Occasion::Planned {
         tokio::time::sleep(SETTLED).await;
     }
     let until_led = [Condition::Leader { group: group.id }];

@@ -172,6 +172,7 @@ fn with_shards(lab: &Lab, runtime: &Runtime, write: &Target, shards: u32) {
     part("a rebalance by size", || rebalance::by_size(lab));
     part("a reader of a shard group comes, serves reads, and goes", || read::of_a_shard_group(lab, write));
     part("a deadlock across shards is shown and ended", || traffic::deadlock(lab, runtime, write));
+    part("a shard group's leader changes beside crossed transactions", || pause::crossed_transactions_end(lab, runtime, write));
     part("orphaned transactions are shown and recovered", || traffic::orphans(lab));
     part("no standby answers Citus' recovery", || metadata::no_standby_recovers(lab));
     part("no coordinator that thaws recovers", || metadata::no_thawed_coordinator_recovers(lab));

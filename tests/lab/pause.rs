@@ -92,6 +92,50 @@ fn break_the_lock(lab: &Lab, runtime: &Runtime, target: &Target) {
     lab.ctl(&["plan", "--check"]).ok();
 }
 
+/// Two transactions, each of which wants a shard that the other one has used, when leadership of their group changes. Citus holds writes
+/// back shard by shard: in whatever order, one of them wants what is held back already, and has what Citus waits for.
+pub fn crossed_transactions_end(lab: &Lab, runtime: &Runtime, target: &Target) {
+    const TABLE: &str = "create table crossing (shard bigint, client int, primary key (shard, client))";
+    const TWO_SHARDS: &str = "select min(value)::bigint
+         from (select value, get_shard_id_for_distribution_column('crossing', value) as shardid
+               from generate_series(1, 1000) as value) as hashed
+         join pg_dist_placement using (shardid) where groupid = 1 group by shardid order by 1 limit 2";
+    const HELD_BACK: &str = "select count(*) from pg_locks where locktype = 'advisory' and mode = 'AccessExclusiveLock'";
+    async fn wants(client: &Client, number: i64, shard: i64, end: &str) {
+        let sql = format!("insert into crossing values ({shard}, {number}); {end}");
+        client.batch_execute(&sql).await.unwrap_or_else(|e| panic!("client {number}: {}", detail(&e)));
+    }
+    let before = leader_of(lab, "shard-1");
+    let (one, other, [left, right]) = runtime.block_on(async {
+        target.batch(TABLE).await;
+        target.batch("select create_distributed_table('crossing', 'shard')").await;
+        let connect = async || target.connect().await.expect("the VIP takes connections");
+        let (one, other) = (connect().await, connect().await);
+        let shards = one.query(TWO_SHARDS, &[]).await.expect("a distributed table");
+        let shards: Vec<i64> = shards.iter().map(|row| row.get(0)).collect();
+        let shards: [i64; 2] = shards.try_into().expect("two shards in a group");
+        for (client, number, shard) in [(&one, 1, shards[0]), (&other, 2, shards[1])] {
+            client.batch_execute("begin").await.expect("a transaction");
+            wants(client, number, shard, "").await;
+        }
+        (one, other, shards)
+    });
+    let started = Instant::now();
+    let changing = lab.command(&["switchover", "--shard", "1", "--yes"]).spawn().expect("the binary starts");
+    runtime.block_on(async {
+        while target.number(HELD_BACK).await == 0 {
+            assert!(started.elapsed() < RECOVERY, "nothing is held back");
+        }
+        tokio::join!(wants(&one, 1, right, "commit"), wants(&other, 2, left, "commit"));
+    });
+    let output = changing.wait_with_output().expect("it ends");
+    finished(&output, started.elapsed()).ok();
+    assert_ne!(leader_of(lab, "shard-1"), before);
+    assert_eq!(runtime.block_on(target.number("select count(*) from crossing")), 4);
+    runtime.block_on(target.batch("drop table crossing"));
+    becomes_healthy(lab);
+}
+
 /// `-INT` is what Ctrl-C sends.
 fn signal(child: &Child, signal: &str) {
     let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill is installed");
