@@ -88,7 +88,7 @@ impl Director<'_> {
     async fn freeze(&self, who: Who, time: Duration, notes: &mut Notes) -> Result<(), DrillError> {
         for name in self.services(who).await? {
             let container = self.fleet.member(self.topology, &name).await?;
-            notes.harm(format!("{name} stands still for {} s", time.as_secs()));
+            notes.harm(format!("{name} stands still for {} s", time.as_secs())).await;
             process::freeze(self.fleet.link(&container.host)?, &container, time, self.consent).await?;
         }
         Ok(())
@@ -101,7 +101,7 @@ impl Director<'_> {
             Direction::Inbound => "hears nobody",
             Direction::Outbound => "is heard by nobody",
         };
-        notes.harm(format!("{name} {what} for {} s", time.as_secs()));
+        notes.harm(format!("{name} {what} for {} s", time.as_secs())).await;
         network::isolate(self.fleet.link(&name)?, self.topology.host(&name), direction, time, self.consent).await
     }
 
@@ -113,7 +113,7 @@ impl Director<'_> {
         };
         let what = Cut { addresses: self.addresses(&peers).await?, port: None };
         let container = self.fleet.member(self.topology, &name).await?;
-        notes.harm(format!("{name} does not reach {} for {} s", peers.join(", "), time.as_secs()));
+        notes.harm(format!("{name} does not reach {} for {} s", peers.join(", "), time.as_secs())).await;
         network::cut(self.fleet.link(&container.host)?, &container, &what, time, self.consent).await
     }
 
@@ -124,7 +124,7 @@ impl Director<'_> {
         let names = self.services(who).await?;
         for name in &names {
             let container = self.fleet.member(self.topology, name).await?;
-            notes.harm(format!("{name} gets nothing more from its leader for {} s", time.as_secs()));
+            notes.harm(format!("{name} gets nothing more from its leader for {} s", time.as_secs())).await;
             network::cut(self.fleet.link(&container.host)?, &container, &what, time, self.consent).await?;
         }
         if who == Who::OtherStandbys {
@@ -139,14 +139,14 @@ impl Director<'_> {
             Weather::Slow(delay) => format!("sends everything {} ms late", delay.as_millis()),
             Weather::Lossy(percent) => format!("loses {percent} % of what it sends"),
         };
-        notes.harm(format!("{name} {what} for {} s", time.as_secs()));
+        notes.harm(format!("{name} {what} for {} s", time.as_secs())).await;
         network::disturb(self.fleet.link(&name)?, self.topology.host(&name), weather, time, self.consent).await
     }
 
     async fn fill_disk(&self, who: Who, time: Duration, notes: &mut Notes) -> Result<(), DrillError> {
         for name in self.services(who).await? {
             let container = self.fleet.member(self.topology, &name).await?;
-            notes.harm(format!("the disk of {name} is full for {} s", time.as_secs()));
+            notes.harm(format!("the disk of {name} is full for {} s", time.as_secs())).await;
             disk::fill(self.fleet.link(&container.host)?, &self.disk(&container), time, self.consent).await?;
         }
         Ok(())
@@ -165,7 +165,7 @@ impl Director<'_> {
 
     async fn power_off(&mut self, place: Place, lab: Option<&LabName>, notes: &mut Notes) -> Result<(), DrillError> {
         let name = self.place(place).await?;
-        notes.harm(format!("{name} loses its power"));
+        notes.harm(format!("{name} loses its power")).await;
         let clock = power::off(lab.ok_or_else(no_switch)?, &name, self.consent).await?;
         self.dark.push((name, clock));
         Ok(())
@@ -182,7 +182,7 @@ impl Director<'_> {
         let member = self.topology.etcd.iter().find(|member| member.host == name);
         let member = member.ok_or_else(|| DrillError::NoTarget { what: format!("etcd member on {name}") })?.name.to_string();
         self.lead_etcd(&member).await?;
-        notes.harm(format!("{name} loses its power, and with it {member}, which leads etcd"));
+        notes.harm(format!("{name} loses its power, and with it {member}, which leads etcd")).await;
         let clock = power::off(lab, &name, self.consent).await?;
         self.dark.push((name, clock));
         Ok(())
@@ -274,7 +274,7 @@ impl Director<'_> {
 
     async fn kill_dockerd(&self, place: Place, notes: &mut Notes) -> Result<(), DrillError> {
         let name = self.place(place).await?;
-        notes.harm(format!("the Docker daemon of {name} is killed"));
+        notes.harm(format!("the Docker daemon of {name} is killed")).await;
         process::kill_dockerd(self.fleet.link(&name)?, self.consent).await
     }
 
@@ -298,7 +298,7 @@ impl Director<'_> {
     async fn kill(&self, who: Who, signal: &str, notes: &mut Notes) -> Result<(), DrillError> {
         for name in self.services(who).await? {
             let container = self.fleet.member(self.topology, &name).await?;
-            notes.harm(format!("{signal} to {name}"));
+            notes.harm(format!("{signal} to {name}")).await;
             process::kill(&container, signal, self.consent).await?;
         }
         Ok(())
@@ -311,14 +311,14 @@ impl Director<'_> {
             containers.push(self.fleet.member(self.topology, &self.one(who).await?).await?);
         }
         let names: Vec<_> = containers.iter().map(|container| container.name.as_str()).collect();
-        notes.harm(format!("SIGKILL to {} at once", names.join(" and ")));
+        notes.harm(format!("SIGKILL to {} at once", names.join(" and "))).await;
         try_join_all(containers.iter().map(|container| process::kill(container, "SIGKILL", self.consent))).await.map(drop)
     }
 
     async fn kill_patroni(&self, who: Who, notes: &mut Notes) -> Result<(), DrillError> {
         for name in self.services(who).await? {
             let container = self.fleet.member(self.topology, &name).await?;
-            notes.harm(format!("SIGKILL to Patroni of {name}"));
+            notes.harm(format!("SIGKILL to Patroni of {name}")).await;
             process::kill_first(self.fleet.link(&container.host)?, &container, self.consent).await?;
         }
         Ok(())
@@ -327,14 +327,14 @@ impl Director<'_> {
     async fn kill_inside(&self, who: Who, pid: &str, what: &str, notes: &mut Notes) -> Result<(), DrillError> {
         for name in self.services(who).await? {
             let container = self.fleet.member(self.topology, &name).await?;
-            notes.harm(format!("SIGKILL to {what} of {name}"));
+            notes.harm(format!("SIGKILL to {what} of {name}")).await;
             process::kill_process(&container, pid, self.consent).await?;
         }
         Ok(())
     }
 
     async fn ordered(&self, group: GroupId, notes: &mut Notes) -> Result<(), DrillError> {
-        notes.harm(format!("switchover of {group} is ordered"));
+        notes.harm(format!("switchover of {group} is ordered")).await;
         let change = self.switch(group, None).await?;
         let held = change.held_back().map_or(String::new(), |held| format!(", {held}"));
         notes.tell(format!("{} leads {group}{held}", change.to));
@@ -397,7 +397,7 @@ impl Director<'_> {
 
     /// Lets an operator do something that clients must not notice.
     async fn operate(&self, command: &[&str], notes: &mut Notes) -> Result<(), DrillError> {
-        notes.harm(format!("`pgclusterctl {}` begins", command.join(" ")));
+        notes.harm(format!("`pgclusterctl {}` begins", command.join(" "))).await;
         operator::run(self.topology_file, command).await?;
         notes.tell(format!("`pgclusterctl {}` has ended", command.join(" ")));
         Ok(())
@@ -405,7 +405,7 @@ impl Director<'_> {
 
     async fn kill_and_complete(&self, notes: &mut Notes) -> Result<(), DrillError> {
         let changed = Changed::copy_of(self.topology_file)?;
-        notes.harm("`up` begins to roll out a setting that restarts every member");
+        notes.harm("`up` begins to roll out a setting that restarts every member").await;
         if operator::kill_up(&changed.path, poolers::held_back(self.world())).await? {
             notes.tell("SIGKILL to `up` while it holds clients back to hand over leadership");
         } else {

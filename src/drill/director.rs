@@ -181,7 +181,7 @@ impl Director<'_> {
         let workload = Workload::start(options)?;
         let clock = workload.clock();
         let epoch = Epoch::from_elapsed(clock.now());
-        let mut notes = Notes::new(clock);
+        let mut notes = Notes::new(clock, workload.pace());
         if !self.served(&workload, Duration::ZERO, BEGIN).await? {
             let reason = "not all could write before any fault".into();
             return Err(DrillError::Fault { target: "the clients".into(), reason });
@@ -307,12 +307,11 @@ impl Director<'_> {
 
     /// Lets clients catch up with what they owe, which takes all that small hosts have, before the hosts have to answer questions too.
     async fn caught_up(&self, workload: &Workload) -> Result<(), DrillError> {
-        let started = Instant::now();
-        while !workload.is_on_schedule() && started.elapsed() < CATCH_UP {
-            self.stopped()?;
-            tokio::time::sleep(LOOK).await;
+        let pace = workload.pace();
+        tokio::select! {
+            () = pace.caught_up(CATCH_UP) => Ok(()),
+            () = self.interrupt.asked() => Err(DrillError::Interrupted),
         }
-        Ok(())
     }
 
     /// Waits until the cluster is whole after a fault, and notes on the way what is missing; false when that takes too long.

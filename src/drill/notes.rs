@@ -5,18 +5,23 @@ use std::time::Duration;
 
 use super::outage::Outages;
 use super::report::{Event, Terms};
-use super::workload::Clock;
+use super::workload::{Clock, Pace};
 use crate::quantity::whole_millis;
 use crate::topology::{GroupId, Topology};
 
 /// How Patroni's line about a promotion begins (patroni/ha.py).
 const PROMOTED: &str = "promoted self to leader";
 
+/// How long clients may take until they are on schedule before a fault; a machine that they overload all the time gets it late.
+const STEADY: Duration = Duration::from_secs(5);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Notes {
     /// The workload's clock.
     pub clock: Clock,
+    /// How its clients keep up.
+    pace: Pace,
     /// What happened.
     pub events: Vec<Event>,
     /// Why the run has failed.
@@ -31,8 +36,16 @@ pub struct Notes {
 
 impl Notes {
     /// Nothing yet.
-    pub fn new(clock: Clock) -> Self {
-        Self { clock, events: Vec::new(), reasons: Vec::new(), injected: None, done: Duration::ZERO, barred: BTreeSet::new() }
+    pub fn new(clock: Clock, pace: Pace) -> Self {
+        Self {
+            clock,
+            pace,
+            events: Vec::new(),
+            reasons: Vec::new(),
+            injected: None,
+            done: Duration::ZERO,
+            barred: BTreeSet::new(),
+        }
     }
 
     /// Something that happens now.
@@ -51,8 +64,12 @@ impl Notes {
         self.events.push(Event { at_ms, source: "drill".into(), text: text.into() });
     }
 
-    /// The first harm is the injection.
-    pub fn harm(&mut self, text: impl Into<String>) {
+    /// The first harm is the injection. It is for clients that are on schedule: finding whom to harm took time from them, and who is late
+    /// already would be late for longer.
+    pub async fn harm(&mut self, text: impl Into<String>) {
+        if self.injected.is_none() {
+            self.pace.caught_up(STEADY).await;
+        }
         self.injected.get_or_insert(self.clock.now());
         self.tell(text);
     }

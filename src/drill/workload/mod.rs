@@ -111,6 +111,8 @@ impl Default for Timeouts {
 
 /// Operations that a client may be behind and still be on schedule: one is in flight, and a busy machine takes its time.
 const LATE: u32 = 3;
+/// Pause between two looks whether clients are.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What ends a workload that nobody finishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -312,6 +314,36 @@ struct Shared {
     begun: AtomicU64,
 }
 
+impl Shared {
+    fn progress(&self) -> Vec<ClientProgress> {
+        (0..).zip(&self.tallies).map(|(client, tally)| tally.read(client)).collect()
+    }
+}
+
+/// Whether the clients of a workload keep up. Cheap to copy.
+#[derive(Clone)]
+pub struct Pace {
+    shared: Arc<Shared>,
+}
+
+impl Pace {
+    /// Waits until clients have caught up with what they owe, and are where they would be had nothing been in their way; no longer than
+    /// that limit.
+    pub async fn caught_up(&self, limit: Duration) {
+        let started = Instant::now();
+        let behind = || !self.shared.options.on_schedule(&self.shared.progress(), self.shared.clock.now());
+        while behind() && started.elapsed() < limit {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+impl fmt::Debug for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pace").finish_non_exhaustive()
+    }
+}
+
 /// A workload that runs. Dropping it ends the clients at once; the record stays.
 pub struct Workload {
     shared: Arc<Shared>,
@@ -372,7 +404,7 @@ impl Workload {
 
     /// How each client gets on.
     pub fn progress(&self) -> Vec<ClientProgress> {
-        (0..).zip(&self.shared.tallies).map(|(client, tally)| tally.read(client)).collect()
+        self.shared.progress()
     }
 
     /// Whether every client wrote something after this instant.
@@ -380,9 +412,9 @@ impl Workload {
         self.progress().iter().all(|client| client.last_write.is_some_and(|at| at > since))
     }
 
-    /// Whether clients have caught up with what they could not do: they are where they would be had nothing been in their way.
-    pub fn is_on_schedule(&self) -> bool {
-        self.shared.options.on_schedule(&self.progress(), self.clock().now())
+    /// For who waits until its clients are on schedule.
+    pub fn pace(&self) -> Pace {
+        Pace { shared: self.shared.clone() }
     }
 
     /// Lets operations that are in flight end (their timeouts bound that), and reads the history back from its file: what the
