@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 
-use super::director::{Director, REACHES, WHOLE_LOOK};
+use super::director::{Director, WHOLE_LOOK};
 use super::fault::disk::{self, Disk};
 use super::fault::network::{self, Cut};
 use super::fault::{power, process};
@@ -77,7 +77,7 @@ impl Director<'_> {
             Act::MoveShards => self.move_shards(notes).await,
             Act::GrowAndShrink => self.grow_and_shrink(notes).await,
             Act::UntilWhole => self.wants_whole_again(notes).await.map(drop),
-            Act::UntilServed => self.wants_service(workload, notes.last() + REACHES, notes).await,
+            Act::UntilServed => self.wants_service(workload, notes.reached(), notes).await,
             Act::Wait(time) => {
                 tokio::time::sleep(lasts(time)).await;
                 Ok(())

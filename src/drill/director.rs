@@ -42,9 +42,6 @@ pub const BEFORE: Duration = Duration::from_secs(300);
 pub(super) const BEGIN: Duration = Duration::from_secs(30);
 /// Undisturbed writing before the fault.
 const CALM: Duration = Duration::from_secs(2);
-/// How long what was done may take to reach every client: who writes before that may not have met it yet, and the looks at the cluster
-/// that follow would take the hosts' time while others are turned away. Several times the period of a client.
-pub(super) const REACHES: Duration = Duration::from_millis(500);
 /// How long clients may take to catch up before the cluster is looked at all the same.
 const CATCH_UP: Duration = Duration::from_secs(10);
 /// Writing after all is whole, so that what follows the last gap is proved too.
@@ -179,9 +176,8 @@ impl Director<'_> {
         let options = self.clients(scenario, number).await?;
         let accounts = options.accounts.len();
         let workload = Workload::start(options)?;
-        let clock = workload.clock();
-        let epoch = Epoch::from_elapsed(clock.now());
-        let mut notes = Notes::new(clock, workload.pace());
+        let epoch = Epoch::from_elapsed(workload.clock().now());
+        let mut notes = Notes::new(&workload);
         if !self.served(&workload, Duration::ZERO, BEGIN).await? {
             let reason = "not all could write before any fault".into();
             return Err(DrillError::Fault { target: "the clients".into(), reason });
@@ -282,7 +278,7 @@ impl Director<'_> {
         injected: Duration,
         notes: &mut Notes,
     ) -> Result<Option<Duration>, DrillError> {
-        self.wants_service(workload, notes.last() + REACHES, notes).await?;
+        self.wants_service(workload, notes.reached(), notes).await?;
         self.caught_up(workload).await?;
         let whole = self.wants_whole_again(notes).await?;
         let restored = whole.then(|| notes.clock.now().saturating_sub(injected));

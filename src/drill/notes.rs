@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::outage::Outages;
 use super::report::{Event, Terms};
-use super::workload::{Clock, Pace};
+use super::workload::{Clock, Pace, Workload};
 use crate::quantity::whole_millis;
 use crate::topology::{GroupId, Topology};
 
@@ -14,6 +14,10 @@ const PROMOTED: &str = "promoted self to leader";
 
 /// How long clients may take until they are on schedule before a fault; a machine that they overload all the time gets it late.
 const STEADY: Duration = Duration::from_secs(5);
+
+/// How long what was done may take to reach every client: who writes before that may not have met it yet, and the looks at the cluster
+/// that follow would take the hosts' time while others are turned away. Several times the period of a client.
+const REACHES: Duration = Duration::from_millis(500);
 
 /// See the module.
 #[derive(Debug)]
@@ -35,11 +39,11 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Nothing yet.
-    pub fn new(clock: Clock, pace: Pace) -> Self {
+    /// Nothing yet of what its clients meet.
+    pub fn new(workload: &Workload) -> Self {
         Self {
-            clock,
-            pace,
+            clock: workload.clock(),
+            pace: workload.pace(),
             events: Vec::new(),
             reasons: Vec::new(),
             injected: None,
@@ -79,9 +83,9 @@ impl Notes {
         self.done = self.clock.now();
     }
 
-    /// When the last thing that was done to the cluster had been done: clients have to write after it.
-    pub fn last(&self) -> Duration {
-        self.done
+    /// When the last thing that was done to the cluster has reached every client: they have to write after it.
+    pub fn reached(&self) -> Duration {
+        self.done + REACHES
     }
 }
 
