@@ -1,7 +1,7 @@
 //! `schema apply`: the application's tables, spread as the topology declares.
 
 use super::session::Session;
-use super::shards::{catalog, sharded};
+use super::shards::{carried, catalog, sharded};
 use crate::consent::Consent;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
@@ -52,7 +52,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<Exit, CommandEr
         let rows = look(&session, &catalog).await?;
         let agreed = |task: &&Task| tasks.iter().any(|one| one.table == task.table);
         for task in rows.iter().filter_map(TableRow::task).filter(agreed) {
-            session.unless_interrupted(work(context, &catalog, task, &consent)).await?;
+            session.unless_interrupted(carried(&session, work(context, &catalog, task, &consent))).await?;
         }
         Ok(TablesReport::new(look(&session, &catalog).await?))
     };

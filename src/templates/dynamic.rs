@@ -65,6 +65,8 @@ fn synchronous_mode(replication: Replication) -> Value {
 /// PostgreSQL's settings: transport and security from here, sizes from the resources, the operator's own over both.
 fn parameters(topology: &Topology, group: GroupId) -> BTreeMap<String, String> {
     let mut parameters: BTreeMap<String, String> = transport().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+    // Who waits for a lock for longer than deadlock_timeout, for what, and who holds it: asked for when it is over.
+    parameters.insert("log_lock_waits".into(), "on".into());
     if topology.citus.is_some() {
         parameters.insert("citus.node_conninfo".into(), node_conninfo());
         // Connections between nodes that cannot be made in this time will not be made at all (default 30 s).

@@ -165,7 +165,7 @@ impl Lab {
     }
 
     /// The cluster is gone when somebody reads of the failure. Short, for a log that is cut: only what is not as it should be, and
-    /// of etcd the last lines.
+    /// of etcd the last lines, and of coordinators errors and waits.
     fn last_words(&self) {
         let health = self.ctl(&["health"]);
         eprintln!("\n--- health after the failure: {}", health.stdout.trim_end().lines().last().unwrap_or_default());
@@ -173,11 +173,19 @@ impl Lab {
             eprintln!("{line}");
         }
         for member in ["etcd-1", "etcd-2", "etcd-3"] {
-            let log = self.ctl(&["logs", member, "--tail", "4"]);
-            eprintln!("--- the end of what {member} says");
-            for line in log.stdout.lines().chain(log.stderr.lines()) {
-                eprintln!("{}", line.chars().take(240).collect::<String>());
-            }
+            self.end_of_log(member, "4", |_| true);
+        }
+        let tells = |line: &str| ["still waiting", "ERROR", "FATAL", "PANIC"].iter().any(|word| line.contains(word));
+        for member in ["coordinator-1", "coordinator-2", "coordinator-3"] {
+            self.end_of_log(member, "60", tells);
+        }
+    }
+
+    fn end_of_log(&self, member: &str, lines: &str, tells: impl Fn(&str) -> bool) {
+        let log = self.ctl(&["logs", member, "--tail", lines]);
+        eprintln!("--- the end of what {member} says");
+        for line in log.stdout.lines().chain(log.stderr.lines()).filter(|line| tells(line)) {
+            eprintln!("{}", line.chars().take(240).collect::<String>());
         }
     }
 

@@ -5,6 +5,7 @@ use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer};
 use super::harness::{Lab, note};
+use super::traffic::sql;
 
 const DECLARED: &str = r#"
 [[table]]
@@ -46,7 +47,9 @@ pub fn spread_under_load(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(states(lab), ["country as_declared", "orders to_do", "items to_do"]);
     lab.ctl(&["plan", "--check"]).ok();
 
-    let writer = runtime.block_on(async { Writer::start(target.clone(), "orders") });
+    // Who waits for a moment is not turned away.
+    let writer = runtime.block_on(async { Writer::start(target.patient(), "orders") });
+    count_nudges(lab);
     let apply = lab.ctl(&["schema", "apply", "--yes"]).ok();
     note(format_args!("{ORDERS} rows distributed in {:.1} s", apply.took.as_secs_f64()));
     let written = runtime.block_on(writer.finish());
@@ -56,6 +59,7 @@ pub fn spread_under_load(lab: &Lab, runtime: &Runtime, target: &Target) {
         written.outage.as_millis()
     ));
     assert_eq!(written.failed, 0, "a write failed");
+    assert_ne!(nudges(lab), "0", "Citus may wait for a keepalive that does not come");
     let rows = runtime.block_on(target.number("select count(*) from orders"));
     assert_eq!(rows, ORDERS + written.acknowledged.len() as i64);
     assert_eq!(states(lab), ["country as_declared", "orders as_declared", "items as_declared"]);
@@ -76,6 +80,25 @@ pub fn spread_under_load(lab: &Lab, runtime: &Runtime, target: &Target) {
 
     std::fs::write(&path, before).expect("writable");
     runtime.block_on(target.batch("drop table items, orders, country"));
+}
+
+/// Who reads the coordinators' WAL. Patroni leaves a slot alone that has the name and the plugin of one of Citus'.
+const READER: &str = "citus_shard_move_slot_9_9_9";
+
+fn count_nudges(lab: &Lab) {
+    let slot = format!("select pg_create_logical_replication_slot('{READER}', 'pgoutput')");
+    sql(lab, &["--"], &format!("create publication nudges; {slot}"));
+}
+
+/// How many there were since [`count_nudges`].
+fn nudges(lab: &Lab) -> String {
+    let messages = format!(
+        "select count(*) from pg_logical_slot_peek_binary_changes('{READER}', null, null, 'proto_version', '1', \
+         'publication_names', 'nudges', 'messages', 'true') where position('pgclusterctl'::bytea in data) > 0"
+    );
+    let count = sql(lab, &["--"], &messages);
+    sql(lab, &["--"], &format!("select pg_drop_replication_slot('{READER}'); drop publication nudges"));
+    count
 }
 
 /// One customer asks for more than all others.

@@ -7,12 +7,15 @@ mod moves;
 pub mod ready;
 pub mod rebalance;
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use super::session::Session;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::observe::shards::Catalog;
 use crate::shards::ShardMap;
-use crate::steps::rebalance::ShardError;
+use crate::steps::rebalance::{ShardError, nudge};
 use crate::topology::GroupId;
 
 /// What to do.
@@ -88,6 +91,30 @@ impl Shards {
         let catalog = catalog(&session).await?;
         let map = catalog.map().await.map_err(ShardError::while_doing("looking at the shards"))?;
         Ok(Self { session, catalog, map })
+    }
+}
+
+/// Does what carries rows from node to node, with a [`nudge`] every half second, over a connection of its own.
+pub async fn carried<T>(session: &Session, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        done = work => done,
+        never = nudging(session) => match never {},
+    }
+}
+
+async fn nudging(session: &Session) -> Infallible {
+    /// Twice in the second between two looks of Citus.
+    const PAUSE: Duration = Duration::from_millis(500);
+    let mut nudger = None;
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        if nudger.is_none() {
+            nudger = catalog(session).await.ok();
+        }
+        let Some(open) = &nudger else { continue };
+        if nudge(open).await.is_err() {
+            nudger = None;
+        }
     }
 }
 

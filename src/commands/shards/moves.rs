@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::list::known_table;
 use super::rebalance::LOOK;
-use super::{Shards, catalog, ready};
+use super::{Shards, carried, catalog, ready};
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::output::shards as output;
@@ -77,7 +77,7 @@ pub async fn relocate(context: &Context, args: &MoveArgs) -> Result<Exit, Comman
         let started = Instant::now();
         let moved = rebalance::move_shard(&shards.catalog, args.shard, from, to, args.transfer, &consent);
         tokio::select! {
-            moved = shards.session.unless_interrupted(moved) => moved?,
+            moved = shards.session.unless_interrupted(carried(&shards.session, moved)) => moved?,
             never = watch(context, &shards, &one, &step) => match never {},
         }
         let rate = |bytes| output::rate(bytes, started.elapsed()).map(|rate| format!(", {}, {rate}", table::bytes(bytes)));
@@ -154,7 +154,7 @@ pub async fn isolate(context: &Context, args: &IsolateArgs) -> Result<Exit, Comm
         ready::mend(context, &shards, &plan.repairs, &consent).await?;
         let step = Step::start(&context.ui, format!("isolating {} of {name}", args.value));
         let isolated = rebalance::isolate(&shards.catalog, &key, args.transfer, &consent);
-        let new = shards.session.unless_interrupted(isolated).await?;
+        let new = shards.session.unless_interrupted(carried(&shards.session, isolated)).await?;
         step.done(&format!("shard {new}"));
         Ok(Exit::Ok)
     };
@@ -179,7 +179,7 @@ pub async fn split(context: &Context, args: &SplitArgs) -> Result<Exit, CommandE
         ready::mend(context, &shards, &plan.repairs, &consent).await?;
         let step = Step::start(&context.ui, format!("splitting shard {}", args.shard));
         let parts = rebalance::split(&shards.catalog, args.shard, &points, on, args.transfer, &consent);
-        shards.session.unless_interrupted(parts).await?;
+        shards.session.unless_interrupted(carried(&shards.session, parts)).await?;
         step.done(&format!("{} shards", args.into));
         Ok(Exit::Ok)
     };

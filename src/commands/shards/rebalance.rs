@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Shards, catalog, ready};
+use super::{Shards, carried, catalog, ready};
 use crate::consent::Consent;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
@@ -363,6 +363,10 @@ async fn follow(context: &Context, shards: &Shards, id: i64) -> Result<Exit, Com
 /// Follows a job to its end; `None` when that was interrupted. It goes on without this program, and over a change of the coordinators'
 /// leader; an error where the one that leads then does not know it. Another job says nothing about this one.
 async fn followed(context: &Context, shards: &Shards, id: i64) -> Result<Option<Job>, CommandError> {
+    carried(&shards.session, watched(context, shards, id)).await
+}
+
+async fn watched(context: &Context, shards: &Shards, id: i64) -> Result<Option<Job>, CommandError> {
     let _guard = context.interrupt.guard();
     let mut following = Following::start(&context.ui, format!("rebalance, job {id}"));
     let mut seen = Instant::now();
