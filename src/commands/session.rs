@@ -95,7 +95,7 @@ impl Session {
     ) -> Result<T, CommandError> {
         let _guard = context.interrupt.guard();
         let lock = self.lock(context, command).await?;
-        let done = work.await;
+        let done = Box::pin(work).await;
         lock.release().await;
         done
     }

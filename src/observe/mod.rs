@@ -33,6 +33,12 @@ use crate::topology::Topology;
 
 /// Looks at everything that the scope names, at the same time.
 pub async fn observe(topology: &Topology, fleet: &Fleet, scope: Scope) -> Observed {
+    // On the heap: it is part of nearly every command, larger than all else in it, and a build without optimization copies futures from
+    // frame to frame until its stack is used up.
+    Box::pin(look(topology, fleet, scope)).await
+}
+
+async fn look(topology: &Topology, fleet: &Fleet, scope: Scope) -> Observed {
     let lines = Lines::new(topology, fleet);
     let first = async {
         let patroni = stores::patroni(&lines, scope).await;

@@ -98,7 +98,7 @@ impl Shards {
 pub async fn carried<T>(session: &Session, work: impl Future<Output = T>) -> T {
     tokio::select! {
         done = work => done,
-        never = nudging(session) => match never {},
+        never = Box::pin(nudging(session)) => match never {},
     }
 }
 
