@@ -11,7 +11,7 @@ use super::final_read::FinalRead;
 use super::finale::Finale;
 use super::history::History;
 use super::journal::{self, Epoch};
-use super::notes::{self, Notes};
+use super::notes::{self, Notes, STEADY};
 use super::outage::{leaders, outages};
 use super::report::{Promises, Run};
 use super::scenario::{SERVED, Scenario, WHOLE, Who};
@@ -266,7 +266,7 @@ impl Director<'_> {
             seed: self.seed.wrapping_add(u64::from(number)),
             folder,
             timeouts: if scenario.is_planned() { PATIENT } else { Timeouts::default() },
-            run_time: BEGIN + CALM + scenario.lasts(&self.topology.failover) + SERVED * 2 + WHOLE + AFTER,
+            run_time: BEGIN + CALM + STEADY + scenario.lasts(&self.topology.failover) + SERVED * 2 + CATCH_UP + WHOLE + AFTER,
         };
         cast::prepare(self.world(), casting, &leader).await
     }

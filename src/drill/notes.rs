@@ -13,7 +13,7 @@ use crate::topology::{GroupId, Topology};
 const PROMOTED: &str = "promoted self to leader";
 
 /// How long clients may take until they are on schedule before a fault; a machine that they overload all the time gets it late.
-const STEADY: Duration = Duration::from_secs(5);
+pub(super) const STEADY: Duration = Duration::from_secs(5);
 
 /// How long what was done may take to reach every client: who writes before that may not have met it yet, and the looks at the cluster
 /// that follow would take the hosts' time while others are turned away. Several times the period of a client.

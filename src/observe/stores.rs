@@ -20,8 +20,8 @@ use crate::topology::ids::{GroupId, MemberName};
 /// For its members. Who asks is about to change them, or was killed while doing so: etcd may be electing a leader, which takes a
 /// second or two and is no loss of quorum.
 const MEMBERSHIP: Again = Again { tries: 4, pause: Duration::from_secs(1), unless: Duration::MAX };
-/// For keys. A planned change of etcd's leader, which guards make, takes some milliseconds, and turns reads away at once.
-const KEYS: Again = Again { tries: 2, pause: Duration::from_millis(300), unless: Duration::from_millis(500) };
+/// Before members that disagree are asked a second time.
+const CHANGE: Duration = Duration::from_millis(300);
 
 pub(super) async fn members(lines: &Lines<'_>, scope: Scope) -> BTreeMap<MemberName, Probe<EtcdFacts>> {
     if !scope.etcd {
@@ -39,7 +39,7 @@ pub(super) async fn members(lines: &Lines<'_>, scope: Scope) -> BTreeMap<MemberN
         return seen;
     }
     // They were asked while the leadership changed hands, or there is no leader: the second look tells which.
-    sleep(KEYS.pause).await;
+    sleep(CHANGE).await;
     look().await
 }
 
@@ -55,7 +55,8 @@ pub(super) async fn patroni(lines: &Lines<'_>, scope: Scope) -> Probe<BTreeMap<G
     if !(scope.patroni || scope.leaders != Leaders::None || scope.citus) {
         return not_asked("etcd");
     }
-    KEYS.until_answered(|| first(lines.topology.etcd.iter().map(|m| keys(lines, &m.name)).collect())).await
+    let ask = || first(lines.topology.etcd.iter().map(|m| keys(lines, &m.name)).collect());
+    lines.patience.keys.until_answered(ask).await
 }
 
 /// etcd's list of its members, likewise.
