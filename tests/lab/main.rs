@@ -93,8 +93,8 @@ fn scenario(shards: u32) {
             });
         }
     }
+    part("a setting that needs a restart is rolled out", || change_a_setting(&lab, &runtime, &write, shards));
     if all {
-        part("a setting that needs a restart is rolled out", || change_a_setting(&lab, &runtime, &write, shards));
         if is_wanted("loss of the host") {
             lose_a_host(&lab, &runtime, &write, shards);
         }
