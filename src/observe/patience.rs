@@ -17,8 +17,8 @@ pub(super) struct Patience {
     pub swarm: Duration,
     /// What a manager turned away at once: the Swarm has no leader, which lasts a second or two after its leader was demoted.
     pub election: Again,
-    /// Patroni's keys, when no member of etcd has an answer.
-    pub keys: Again,
+    /// etcd, when none of its members has an answer.
+    pub etcd: Again,
     /// Whatever takes a command on a host or in a container.
     pub probe: Duration,
     /// SQL on a leader: relay, login, queries.
@@ -33,7 +33,7 @@ impl Patience {
         swarm: Duration::from_millis(1_700),
         election: Again::NEVER,
         // A planned change of etcd's leader, which guards make, takes some milliseconds, and turns reads away at once.
-        keys: Again { tries: 2, pause: Duration::from_millis(300), unless: Duration::from_millis(500) },
+        etcd: Again { tries: 2, pause: Duration::from_millis(300), unless: Duration::from_millis(500) },
         probe: Duration::from_millis(2_500),
         sql: Duration::from_millis(2_800),
     };
@@ -43,9 +43,9 @@ impl Patience {
         info: Duration::from_secs(5),
         swarm: Duration::from_secs(6),
         election: Again { tries: 4, pause: Duration::from_secs(1), unless: Duration::from_millis(500) },
-        // After the loss of a host its members believe in the lost leader for a second or two, and reads wait for it until their
-        // deadline; on a host that is short of processor time for longer (seen: both others of three, 3 s and more).
-        keys: Again { tries: 4, pause: Duration::from_secs(1), unless: Duration::MAX },
+        // After the loss of a host, and while who asks has just changed its members, it elects a leader for a second or two, and reads wait
+        // for that until their deadline; longer on hosts that are short of processor time (seen: both others of three, 3 s and more).
+        etcd: Again { tries: 4, pause: Duration::from_secs(1), unless: Duration::MAX },
         probe: Duration::from_secs(6),
         sql: Duration::from_secs(6),
     };

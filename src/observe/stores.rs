@@ -8,7 +8,6 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::sleep;
 
-use super::again::Again;
 use super::lines::Lines;
 use super::model::{EtcdFacts, EtcdPeer, GroupState, Probe};
 use super::patroni::{self, Key};
@@ -17,9 +16,6 @@ use crate::error::one_line;
 use crate::remote::etcd::Etcd;
 use crate::topology::ids::{GroupId, MemberName};
 
-/// For its members. Who asks is about to change them, or was killed while doing so: etcd may be electing a leader, which takes a
-/// second or two and is no loss of quorum.
-const MEMBERSHIP: Again = Again { tries: 4, pause: Duration::from_secs(1), unless: Duration::MAX };
 /// Before members that disagree are asked a second time.
 const CHANGE: Duration = Duration::from_millis(300);
 
@@ -56,7 +52,7 @@ pub(super) async fn patroni(lines: &Lines<'_>, scope: Scope) -> Probe<BTreeMap<G
         return not_asked("etcd");
     }
     let ask = || first(lines.topology.etcd.iter().map(|m| keys(lines, &m.name)).collect());
-    lines.patience.keys.until_answered(ask).await
+    lines.patience.etcd.until_answered(ask).await
 }
 
 /// etcd's list of its members, likewise.
@@ -68,7 +64,8 @@ pub(super) async fn membership(lines: &Lines<'_>, scope: Scope) -> Probe<Vec<Etc
         let look = async { led(lines, member).await?.members().await.map_err(|e| one_line(&e)) };
         within(MemberName::as_str(member), lines.patience.probe, look).await
     };
-    MEMBERSHIP.until_answered(|| first(lines.topology.etcd.iter().map(|m| look(&m.name)).collect())).await
+    let ask = || first(lines.topology.etcd.iter().map(|m| look(&m.name)).collect());
+    lines.patience.etcd.until_answered(ask).await
 }
 
 async fn first<T>(mut asked: FuturesUnordered<impl Future<Output = Probe<T>>>) -> Probe<T> {
