@@ -1,4 +1,5 @@
-//! The programs' own checks of what is rendered for them, run in the images of the cluster.
+//! The programs' own checks of what is rendered for them, run in the images of the cluster; and what the wrapper of Patroni makes of it,
+//! where the lab would show that too rarely.
 //!
 //! Files reach the containers as a tar stream on stdin, so nothing is mounted and a remote Docker daemon does as well.
 
@@ -85,6 +86,15 @@ fn patroni_accepts_its_files() {
             done"#;
         in_container(&node_image(), &options, check, &files);
     }
+}
+
+/// The member that has just answered, not one that may be silent: item 14 of `images/node/patroni-for-swarm`.
+#[test]
+fn patroni_asks_who_answers_for_the_members_of_etcd() {
+    let files = Files::from([("asks.py".to_owned(), include_str!("asks_who_answers.py").to_owned())]);
+    let said = in_container(&node_image(), &[], "python3 asks.py", &files);
+    let expected: String = (1..=3).map(|n| format!("http://etcd-{n}:2379 asks http://etcd-{n}:2379\n")).collect();
+    assert_eq!(said, expected);
 }
 
 #[test]
