@@ -13,8 +13,9 @@ pub const ETCD_HEARTBEAT: Duration = Duration::from_millis(100);
 /// default: when a host is lost with etcd's leader on it, twice this and more is part of the outage.
 pub const ETCD_ELECTION: Duration = Duration::from_millis(500);
 /// How long a leader hears nothing from a standby until it ends its replication (`wal_sender_timeout`). Commits wait for so long for a
-/// synchronous standby whose host has vanished. The default of 60 s is longer than a failover.
-pub const WAL_SENDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// synchronous standby whose host has vanished. The default of 60 s is longer than a failover; a standby answers once a second, and at once
+/// when it is asked after half of this.
+pub const WAL_SENDER_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long data among databases may stay unconfirmed until its connection is given up (`tcp_user_timeout`).
 pub const DATABASE_USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often etcd looks for expired leases (etcd, `lease/lessor.go`).

@@ -48,7 +48,7 @@ const DIE_EVENT: Estimate = estimate(450, 900);
 /// back.
 const KEY_GIVEN_BACK: Estimate = estimate(400, 700);
 /// A synchronous standby's name is taken out of etcd, then out of PostgreSQL's settings, which are loaded anew.
-const LEFT_OUT: Estimate = estimate(300, 800);
+const LEFT_OUT: Estimate = estimate(400, 1_200);
 /// A container's start, without Swarm's delay.
 const CONTAINER_START: Estimate = estimate(400, 1_000);
 /// Patroni's start, from its container's start to its first round.
