@@ -45,7 +45,7 @@ pub struct RunArgs {
     /// How often each is run. A promised outage is judged by the 95th percentile: of 20 runs one may take longer, of fewer none.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeat: u32,
-    /// Clients that write to the group that is hit; a few more write to every other.
+    /// Clients that write to each group that is hit; a few more write to every other.
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub clients: u16,
     /// What the clients' choices follow from. Default: the time.

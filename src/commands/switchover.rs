@@ -18,14 +18,15 @@ pub struct Args {
     /// The standby that becomes leader. Default: the best one.
     #[arg(long, value_name = "MEMBER")]
     pub to: Option<String>,
-    /// How long to wait for transactions that do not end, trying again and again. They are listed when the change is given up.
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    /// How long to wait for transactions that do not end, trying again and again. They are listed when the change is given up. Of the
+    /// coordinators, as all that follow: writes to a shard group are held back by Citus.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration, conflicts_with = "shard")]
     pub wait: Duration,
     /// End transactions that are older than this.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "shard")]
     pub kill_after: Option<Duration>,
     /// Do not hold clients back: each open transaction fails once.
-    #[arg(long, conflicts_with_all = ["wait", "kill_after"])]
+    #[arg(long, conflicts_with_all = ["wait", "kill_after", "shard"])]
     pub no_pause: bool,
 }
 

@@ -57,7 +57,7 @@ impl Director<'_> {
             Act::KillLeaders => self.kill_leaders(notes).await,
             Act::KillPatroni(who) => self.kill_patroni(who, notes).await,
             Act::KillPostmaster(who) => self.kill_inside(who, process::POSTMASTER, "the postmaster", notes).await,
-            Act::KillBackend(who) => self.kill_inside(who, process::BACKEND, "a server process", notes).await,
+            Act::KillBackend(who) => self.kill_inside(who, process::BACKEND, "the server process of a client", notes).await,
             Act::Freeze(who, time) => self.freeze(who, lasts(time), notes).await,
             Act::Isolate(place, direction, time) => self.isolate(place, direction, lasts(time), notes).await,
             Act::Cut(who, peer, time) => self.cut(who, peer, lasts(time), notes).await,

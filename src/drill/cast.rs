@@ -1,6 +1,6 @@
-//! Who writes during a drill: clients whose rows lead to every group, most of them to the one that is hit.
+//! Who writes during a drill: clients whose rows lead to every group, most of them to those that are hit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ const QUERY: Duration = Duration::from_secs(5);
 pub struct Casting {
     /// Where the clients connect.
     pub target: Target,
-    /// The group that gets `clients`.
-    pub hit: GroupId,
+    /// The groups that get `clients` each.
+    pub hit: BTreeSet<GroupId>,
     /// How many, at least 1.
     pub clients: usize,
     /// The choices of all clients.
@@ -58,7 +58,7 @@ pub async fn prepare(world: World<'_>, casting: Casting, leader: &str) -> Result
     };
     Workload::prepare(&options, citus).await?;
     let keys = if citus { placed(world, leader).await? } else { BTreeMap::from([(GroupId::COORDINATOR, KEYS.collect())]) };
-    options.clients = clients(&keys, citus, casting.hit, casting.clients);
+    options.clients = clients(&keys, citus, &casting.hit, casting.clients);
     options.limits.operations = operations(options.clients.len(), casting.run_time);
     Ok(options)
 }
@@ -69,10 +69,10 @@ fn operations(clients: usize, run_time: Duration) -> u64 {
     u64::try_from(of_each).unwrap_or(u64::MAX).saturating_mul(clients as u64)
 }
 
-/// Clients of every group: of the one that is hit as many as were asked for, of the others a few; one list that two share, and
+/// Clients of every group: of those that are hit as many as were asked for, of the others a few; one list that two share, and
 /// two that move money between all groups. With Citus those of the coordinators write to the coordinators' own log.
-fn clients(keys: &BTreeMap<GroupId, Vec<i32>>, citus: bool, hit: GroupId, count: usize) -> Vec<ClientSpec> {
-    let share = |group: GroupId| if group == hit { count } else { OTHERS };
+fn clients(keys: &BTreeMap<GroupId, Vec<i32>>, citus: bool, hit: &BTreeSet<GroupId>, count: usize) -> Vec<ClientSpec> {
+    let share = |group: GroupId| if hit.contains(&group) { count } else { OTHERS };
     let mut clients = Vec::new();
     if citus {
         let own = |key| ClientSpec { key, group: GroupId::COORDINATOR.to_string(), task: Task::Own };
@@ -124,23 +124,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_group_has_clients_and_the_one_that_is_hit_has_most() {
+    fn every_group_has_clients_and_those_that_are_hit_have_most() {
         let keys = BTreeMap::from([(GroupId(1), vec![1, 4, 7, 9, 12, 15, 18, 20, 21]), (GroupId(2), vec![2, 3, 5])]);
         let count = |clients: &[ClientSpec], group: GroupId, tasks: &[Task]| {
             clients.iter().filter(|client| client.group == group.to_string() && tasks.contains(&client.task)).count()
         };
         let log = [Task::Register, Task::Autocommit];
-        let coordinators_hit = clients(&keys, true, GroupId::COORDINATOR, 8);
+        let hit = |groups: &[u32]| groups.iter().copied().map(GroupId).collect::<BTreeSet<_>>();
+        let coordinators_hit = clients(&keys, true, &hit(&[0]), 8);
         assert_eq!(count(&coordinators_hit, GroupId::COORDINATOR, &[Task::Own]), 8);
         assert_eq!((count(&coordinators_hit, GroupId(1), &log), count(&coordinators_hit, GroupId(2), &log)), (2, 2));
-        let shard_hit = clients(&keys, true, GroupId(1), 8);
+        let shard_hit = clients(&keys, true, &hit(&[1]), 8);
         assert_eq!(count(&shard_hit, GroupId::COORDINATOR, &[Task::Own]), 2);
         assert_eq!((count(&shard_hit, GroupId(1), &log), count(&shard_hit, GroupId(2), &log)), (8, 2));
         for group in [1, 2].map(GroupId) {
             assert_eq!(count(&shard_hit, group, &[Task::List]), 2);
         }
         let plain = BTreeMap::from([(GroupId::COORDINATOR, KEYS.collect::<Vec<_>>())]);
-        let plain = clients(&plain, false, GroupId::COORDINATOR, 8);
+        let both_hit = clients(&keys, true, &hit(&[0, 1]), 8);
+        assert_eq!(count(&both_hit, GroupId::COORDINATOR, &[Task::Own]), 8);
+        assert_eq!((count(&both_hit, GroupId(1), &log), count(&both_hit, GroupId(2), &log)), (8, 2));
+        let plain = clients(&plain, false, &hit(&[0]), 8);
         assert_eq!((count(&plain, GroupId::COORDINATOR, &log), count(&plain, GroupId::COORDINATOR, &[Task::Own])), (8, 0));
     }
 

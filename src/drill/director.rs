@@ -17,11 +17,12 @@ use super::report::{Promises, Run};
 use super::scenario::{SERVED, Scenario, WHOLE, Who};
 use super::verdict::Promise;
 use super::workload::{Target, Timeouts, Workload, WorkloadOptions, tables};
-use super::{DrillError, checker, fault, finale, fitness, target, traces};
+use super::{DrillError, checker, fault, finale, fitness, soundness, traces};
 use crate::consent::Consent;
 use crate::context::Interrupt;
 use crate::engine::Lock;
 use crate::error::{Exit, Failure, one_line};
+use crate::health::diagnose;
 use crate::lab::LabName;
 use crate::observe::{Observed, Scope, observe};
 use crate::output::Ui;
@@ -30,7 +31,7 @@ use crate::plan::planner::health_conditions;
 use crate::remote::fleet::Fleet;
 use crate::steps::World;
 use crate::templates::Artifacts;
-use crate::topology::{GroupId, HostName, LossLimit, Topology};
+use crate::topology::{HostName, LossLimit, Topology};
 
 /// How long a cluster may take to become whole before the first run: what was just changed may need a moment, and one that is ill is
 /// left alone.
@@ -50,6 +51,9 @@ const AFTER: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
 /// Pause between two looks at the whole cluster, which cost its hosts some work: nobody looks while clients are turned away.
 pub(super) const WHOLE_LOOK: Duration = Duration::from_secs(1);
+/// How long `health` may call something failed after all is over: Citus sends a node's metadata again once a minute
+/// (`citus.metadata_sync_interval`).
+const SOUND: Duration = Duration::from_secs(60);
 /// Clients of a planned change wait for its end, as applications do: being held back is no failure.
 const PATIENT: Timeouts = Timeouts::each(Duration::from_secs(5));
 
@@ -243,11 +247,14 @@ impl Director<'_> {
         let redundancy_restored = self.recover(&workload, injected, notes).await?;
         let took = notes.clock.now();
         let history = workload.finish().await?;
-        let observed = self.observe().await;
-        let Finale { read, prepared } = finale::read(self.world(), &observed, accounts, homes.as_ref()).await?;
+        let observed = self.wants_health(notes).await?;
+        let Finale { read, prepared, stuck } = finale::read(self.world(), &observed, accounts, homes.as_ref()).await?;
         for (leader, count) in &prepared {
-            notes.tell(format!("{count} prepared transactions are left on {leader}; Citus is asked to resolve them"));
+            notes.tell(format!("{count} prepared transactions were left on {leader}"));
         }
+        notes.reasons.extend(stuck.iter().map(|(leader, count)| {
+            format!("{count} prepared transactions were still left on {leader} after {} s", finale::RECOVERED.as_secs())
+        }));
         self.leftovers(&observed, notes).await?;
         let prepared = prepared.values().sum();
         Ok(Proof { injected, redundancy_restored, took, history, read, prepared })
@@ -257,11 +264,10 @@ impl Director<'_> {
     async fn clients(&self, scenario: &Scenario, number: u32) -> Result<WorkloadOptions, DrillError> {
         let folder = self.folder.join(format!("{}-{number}", scenario.name));
         std::fs::create_dir_all(&folder).map_err(|source| DrillError::File { path: folder.display().to_string(), source })?;
-        let hit = if scenario.needs_shards() { target::first_shard(self.topology) } else { GroupId::COORDINATOR };
         let leader = self.one(Who::Leader).await?;
         let casting = Casting {
             target: self.target.clone(),
-            hit,
+            hit: scenario.hits(self.topology),
             clients: self.clients,
             seed: self.seed.wrapping_add(u64::from(number)),
             folder,
@@ -319,6 +325,29 @@ impl Director<'_> {
             Err(missing) => notes.reasons.push(format!("not whole again: {}", missing.join("; "))),
         }
         Ok(again)
+    }
+
+    /// What `health` sees when the clients have ended; notes what it still calls failed after a while.
+    async fn wants_health(&self, notes: &mut Notes) -> Result<Observed, DrillError> {
+        let started = Instant::now();
+        let mut told = Vec::new();
+        loop {
+            let observed = observe(self.topology, &self.fleet, Scope::all()).await;
+            let failed = soundness::failed(&diagnose(self.topology, &observed));
+            if failed.is_empty() {
+                return Ok(observed);
+            }
+            if started.elapsed() > SOUND {
+                notes.reasons.extend(failed.into_iter().map(|why| format!("health: {why}")));
+                return Ok(observed);
+            }
+            if failed != told {
+                notes.tell(format!("health: {}", failed.join("; ")));
+                told = failed;
+            }
+            self.stopped()?;
+            tokio::time::sleep(WHOLE_LOOK).await;
+        }
     }
 
     /// Waits until the cluster is whole; the inner error is what is missing after the limit. Tells what is missing whenever that

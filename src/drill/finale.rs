@@ -17,6 +17,8 @@ use crate::topology::GroupId;
 
 /// A query over everything that a drill wrote.
 const QUERY: Duration = Duration::from_secs(30);
+/// How long what was left prepared may stay: Patroni has Citus recover it every two seconds (`images/node/patroni-for-swarm`).
+pub const RECOVERED: Duration = Duration::from_secs(10);
 /// How long a standby may take to replay what its leader has.
 const REPLAY: Duration = Duration::from_secs(30);
 /// Pause between two looks.
@@ -39,6 +41,8 @@ pub struct Finale {
     pub read: FinalRead,
     /// Leaders on which transactions were prepared when all clients had ended, and how many: a leader that was lost left them.
     pub prepared: BTreeMap<String, u64>,
+    /// What of it was still there after [`RECOVERED`], without anybody's asking.
+    pub stuck: BTreeMap<String, u64>,
 }
 
 /// Resolves what two-phase commits left, and reads. With `homes` what each group had is put together again from where it is now.
@@ -47,12 +51,8 @@ pub async fn read(world: World<'_>, observed: &Observed, accounts: usize, homes:
     let leader_of = |group: GroupId| states.get(&group).map(|s| s.leader.clone()).unwrap_or_default();
     let (container, coordinator) = connect(world, &leader_of(GroupId::COORDINATOR)).await?;
     let citus = world.topology.citus.is_some();
-    let mut prepared = BTreeMap::new();
-    for group in &world.topology.groups {
-        let leader = leader_of(group.id);
-        let count = left_over(world, &leader).await?;
-        prepared.extend((count > 0).then_some((leader, count)));
-    }
+    let leaders: Vec<String> = world.topology.groups.iter().map(|group| leader_of(group.id)).collect();
+    let (prepared, stuck) = recovered(world, &leaders).await?;
     if citus {
         settle(&container, &coordinator).await?;
     }
@@ -85,10 +85,29 @@ pub async fn read(world: World<'_>, observed: &Observed, accounts: usize, homes:
     let entries = entries(&container, &coordinator, tables::ENTRY).await?;
     let opened_with = tables::OPENING_BALANCE * i64::try_from(accounts).unwrap_or_default();
     let bank = BankRead { total, opened_with, entries };
-    Ok(Finale { read: FinalRead { servers, bank: Some(bank) }, prepared })
+    Ok(Finale { read: FinalRead { servers, bank: Some(bank) }, prepared, stuck })
 }
 
-/// Prepared transactions that a failure left over are resolved by Citus itself, from the records of the coordinator.
+/// What was left prepared at first, and in the end.
+async fn recovered(world: World<'_>, leaders: &[String]) -> Result<(BTreeMap<String, u64>, BTreeMap<String, u64>), DrillError> {
+    let started = Instant::now();
+    let mut first = None;
+    loop {
+        let mut left = BTreeMap::new();
+        for leader in leaders {
+            let count = left_over(world, leader).await?;
+            left.extend((count > 0).then(|| (leader.clone(), count)));
+        }
+        let over = left.is_empty() || started.elapsed() > RECOVERED;
+        let first = first.get_or_insert_with(|| left.clone());
+        if over {
+            return Ok((std::mem::take(first), left));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What was still left over is resolved by Citus itself, from the records of the coordinator, so that the final read is final.
 async fn settle(container: &Container, coordinator: &Client) -> Result<(), SqlError> {
     sql::rows(container, coordinator, "select recover_prepared_transactions()", QUERY).await.map(drop)
 }

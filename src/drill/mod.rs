@@ -9,7 +9,7 @@
 //!
 //! - [`scenario`]: what can be rehearsed, as data; [`fitness`]: on which cluster; [`target`]: who is hit; [`fault`]: how;
 //!   [`director`]: one run of it, whose beginning is in `arrange`, whose acts are in `acts`, and whose findings are in `notes`.
-//! - [`cast`]: who writes meanwhile; [`finale`]: the final read; [`journal`]: what guards and Patroni said;
+//! - [`cast`]: who writes meanwhile; `soundness`: what `health` says at the end; [`finale`]: the final read; [`journal`]: what guards and Patroni said;
 //!   [`versions`]: what it all ran against; [`traces`]: what is left in the database.
 //!
 //! The order of a run: [`workload::Workload::prepare`], [`workload::Workload::start`], fault, healing,
@@ -35,6 +35,7 @@ pub mod outage;
 pub mod recorder;
 pub mod report;
 pub mod scenario;
+mod soundness;
 pub mod target;
 pub mod traces;
 pub mod verdict;

@@ -5,15 +5,17 @@
 mod list;
 mod need;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use list::ALL;
 pub use need::Need;
 
 use super::operator::PATIENCE;
+use super::target;
 use crate::topology::budget::{self, End};
 use crate::topology::model::Timings;
-use crate::topology::{Event, Topology};
+use crate::topology::{Event, GroupId, Topology};
 
 /// For all commands of an operator in one act: three at most.
 const COMMANDS: Duration = PATIENCE.saturating_mul(3);
@@ -241,6 +243,13 @@ impl Scenario {
         self.acts.iter().any(Act::moves_shards)
     }
 
+    /// The groups that it is about, to which most clients write.
+    pub fn hits(&self, topology: &Topology) -> BTreeSet<GroupId> {
+        let shard = self.needs_shards().then(|| target::first_shard(topology));
+        let coordinators = shard.is_none() || self.acts.contains(&Act::KillLeaders);
+        shard.into_iter().chain(coordinators.then_some(GroupId::COORDINATOR)).collect()
+    }
+
     /// How long its acts take at most, as far as time or somebody's patience bounds them.
     pub fn lasts(&self, timings: &Timings) -> Duration {
         self.acts.iter().map(|act| act.lasts(timings)).sum()
@@ -284,8 +293,6 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::topology::example;
 
@@ -358,6 +365,15 @@ mod tests {
     fn two_leaders_are_lost_in_one_act() {
         let acts = find("two-leaders-lost").expect("a scenario").acts;
         assert_eq!(acts, [Act::KillLeaders]);
+    }
+
+    #[test]
+    fn most_clients_write_to_the_groups_that_are_hit() {
+        let topology = example("three-hosts");
+        let hit = |name: &str| find(name).expect("a scenario").hits(&topology).into_iter().map(|g| g.0).collect::<Vec<_>>();
+        assert_eq!(hit("host-loss"), [0]);
+        assert_eq!(hit("shard-leader-kill"), [1]);
+        assert_eq!(hit("two-leaders-lost"), [0, 1]);
     }
 
     /// What a runbook rehearses: the names after `drill run` in its last part.

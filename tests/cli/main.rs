@@ -90,6 +90,8 @@ fn usage_errors_exit_2_and_say_what_to_write() {
         "--quiet --verbose status",
         "switchover",
         "switchover --coordinator --shard 1",
+        "switchover --shard 1 --wait 5s",
+        "switchover --shard 1 --no-pause",
         "failover --shard 0",
         "render",
         "exec coordinator-1",

@@ -39,8 +39,8 @@ pub async fn kill_first(link: &Link, container: &Container, _consent: &Consent) 
 
 /// The postmaster: its id is on the first line of its lock file.
 pub const POSTMASTER: &str = "head -n 1 /var/lib/postgresql/*/data/postmaster.pid";
-/// One server process of a client or of a background job: any of them takes PostgreSQL into recovery.
-pub const BACKEND: &str = "pgrep -f '^postgres: .*(walwriter|background writer)' | head -n 1";
+/// The server process of a client, whose address and port its title has: any that dies takes PostgreSQL into recovery.
+pub const BACKEND: &str = r"pgrep -af '^postgres: .*\([0-9]+\) ' | grep -v walsender | head -n 1 | cut -d ' ' -f 1";
 
 /// What names of armed healings of [`freeze`] begin with.
 pub const FROZEN: &str = "freeze-";

@@ -24,7 +24,7 @@ const fn scenario(name: &'static str, about: &'static str, acts: &'static [Act])
 
 /// All of them.
 pub const ALL: &[Scenario] = &[
-    scenario("backend-kill", "one server process of the leader is killed: PostgreSQL recovers", &[KillBackend(Who::Leader)])
+    scenario("backend-kill", "the server process of a client is killed on the leader: PostgreSQL recovers", &[KillBackend(Who::Leader)])
         .event(Event::PostgresCrash),
     scenario("postmaster-kill", "the leader's PostgreSQL is killed, Patroni stays", &[KillPostmaster(Who::Leader)])
         .event(Event::PostgresCrash)
