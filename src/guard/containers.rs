@@ -91,3 +91,35 @@ fn died(event: EventMessage, prefix: &str) -> Option<Died> {
     let member = attributes.get(SERVICE_LABEL)?.strip_prefix(prefix)?.to_owned();
     Some(Died { member, at: event.time_nano? })
 }
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::EventActor;
+
+    use super::*;
+
+    #[test]
+    fn only_what_has_no_process_is_over() {
+        use ContainerSummaryStateEnum::{CREATED, DEAD, EXITED, PAUSED, REMOVING, RESTARTING, RUNNING};
+        assert!([CREATED, EXITED, DEAD].into_iter().all(|state| is_over(Some(state))));
+        assert!([RUNNING, PAUSED, RESTARTING, REMOVING].into_iter().all(|state| !is_over(Some(state))));
+        assert!(!is_over(None), "what is not known is not over");
+    }
+
+    #[test]
+    fn a_death_is_that_of_a_member_of_this_cluster() {
+        let event = |service: Option<&str>, at: Option<i64>| EventMessage {
+            actor: Some(EventActor {
+                attributes: Some(service.map(|name| (SERVICE_LABEL.to_owned(), name.to_owned())).into_iter().collect()),
+                ..EventActor::default()
+            }),
+            time_nano: at,
+            ..EventMessage::default()
+        };
+        let of = |event| died(event, "pgcluster_");
+        assert_eq!(of(event(Some("pgcluster_worker-1-1"), Some(7))), Some(Died { member: "worker-1-1".into(), at: 7 }));
+        assert_eq!(of(event(Some("pgcluster2_worker-1-1"), Some(7))), None, "another cluster's");
+        assert_eq!(of(event(None, Some(7))), None, "no service's");
+        assert_eq!(of(event(Some("pgcluster_worker-1-1"), None)), None, "without a time it proves nothing");
+    }
+}

@@ -34,6 +34,8 @@ pub struct Counts {
     pub holes: u64,
     /// When the last good sample was taken.
     pub last_sample: Option<Instant>,
+    /// Containers of members that have died on this host.
+    pub deaths: u64,
     /// Revoked leases by group and reason.
     pub revocations: BTreeMap<(String, &'static str), u64>,
     /// Revocations that were called off at the last moment, by reason.
@@ -42,6 +44,8 @@ pub struct Counts {
     pub wakes: u64,
     /// How often etcd was told to be led from another host.
     pub moves: u64,
+    /// How often it had to stay beside the coordinators' leader, for want of a member that is well.
+    pub stays: u64,
     /// Whether Docker's events are being received.
     pub events_connected: bool,
     /// By group: time since the lease was renewed, and the limit.
@@ -72,12 +76,14 @@ impl Metrics {
         family("holes_total", "counter", "Times the watch was broken and began anew.", one(counts.holes));
         let age = counts.last_sample.map(|at| (String::new(), at.elapsed().as_secs_f64()));
         family("last_sample_age_seconds", "gauge", "Age of the last good look.", age.into_iter().collect());
+        family("container_deaths_total", "counter", "Containers of members that died on this host.", one(counts.deaths));
         let revoked = counts.revocations.iter();
         let revoked = revoked.map(|((group, why), n)| (format!("{{group=\"{group}\",reason=\"{why}\"}}"), as_f64(*n)));
         family("revocations_total", "counter", "Leases that were revoked.", revoked.collect());
         let off = counts.called_off.iter().map(|(why, n)| (format!("{{reason=\"{why}\"}}"), as_f64(*n)));
         family("called_off_total", "counter", "Revocations called off at the last moment.", off.collect());
         family("etcd_leader_moves_total", "counter", "Times etcd was told to be led from another host.", one(counts.moves));
+        family("etcd_leader_stays_total", "counter", "Times etcd's leader had to stay where it was.", one(counts.stays));
         family("wakes_total", "counter", "Rounds of Patroni begun early while leadership changed.", one(counts.wakes));
         family("docker_events_connected", "gauge", "1 while Docker's events come in.", one(counts.events_connected.into()));
         let of = |value: fn(&(String, Duration, Duration)) -> Duration| {

@@ -179,7 +179,11 @@ impl Guard {
         }
         let mut counts = self.metrics.counts();
         counts.samples += 1;
-        counts.holes = self.watch.holes();
+        let holes = self.watch.holes();
+        if holes > counts.holes {
+            log_line("event=begins_anew reason=\"no two looks in time had an answer\"");
+        }
+        counts.holes = holes;
         counts.last_sample = Some(std::time::Instant::now());
         counts.leases =
             self.watch.unrenewed(sample.answered).map(|(group, idle, limit)| (group.to_owned(), idle, limit)).collect();
@@ -227,7 +231,7 @@ impl Guard {
     /// A container of a member has died. Everything is asked anew, in the order that makes it a proof: who holds the lease,
     /// then whether any container of that member has processes.
     async fn look_into(&mut self, died: Died) {
-        let death = Death::new(died.member, died.at, self.seen.clone());
+        let death = Death::new(died.member.clone(), died.at, self.seen.clone());
         for _ in 0..TRIES {
             let Ok(sample) = self.look().await else {
                 sleep(LOOK).await;
@@ -250,6 +254,9 @@ impl Guard {
             }
             return;
         }
+        // Its lease is watched as before, and ends when it is not renewed.
+        *self.metrics.counts().called_off.entry("etcd_silent").or_default() += 1;
+        log_line(&format!("event=death_unproved member={} reason=\"etcd has no usable answer\"", died.member));
     }
 
     /// Ends a lease, as long as it `may`.
@@ -317,19 +324,21 @@ async fn listen(containers: Containers, metrics: Metrics, died: mpsc::Sender<Die
             let mut events = Box::pin(containers.deaths());
             metrics.counts().events_connected = true;
             while let Some(Ok(event)) = events.next().await {
+                metrics.counts().deaths += 1;
                 log_line(&format!("event=container_died member={}", event.member));
                 if died.send(event).await.is_err() {
                     return;
                 }
             }
             metrics.counts().events_connected = false;
+            log_line("event=docker_lost");
         }
         sleep(RECONNECT).await;
     }
 }
 
 async fn place(store: Store, containers: Containers, metrics: Metrics, latest: channel::Receiver<Option<Sample>>) {
-    let mut stuck = false;
+    let (mut stuck, mut failing) = (false, false);
     let mut tenure = Tenure::default();
     let mut absences = Absences::default();
     loop {
@@ -340,6 +349,15 @@ async fn place(store: Store, containers: Containers, metrics: Metrics, latest: c
         }
         let Some(leader) = tenure.established(&sample) else { continue };
         let found = timeout(PLACEMENT, placement::keep_apart(&store, &containers, &mut absences, leader)).await;
+        let failed = match &found {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {} s", PLACEMENT.as_secs())),
+        };
+        if let Some(why) = failed.as_ref().filter(|_| !failing) {
+            log_line(&format!("event=etcd_leader_unplaced reason=\"{why}\""));
+        }
+        failing = failed.is_some();
         match found {
             Ok(Ok(Placement::Moved { to, beside })) => {
                 metrics.counts().moves += 1;
@@ -348,12 +366,13 @@ async fn place(store: Store, containers: Containers, metrics: Metrics, latest: c
             }
             Ok(Ok(Placement::Stuck { beside })) if !stuck => {
                 stuck = true;
+                metrics.counts().stays += 1;
                 log_line(&format!(
                     "event=etcd_leader_stays beside={beside} reason=\"a member of etcd is missing or catches up\""
                 ));
             }
             Ok(Ok(Placement::Good)) => stuck = false,
-            // Tried again in a moment; that etcd does not answer is told by the looks.
+            // Tried again in a moment.
             Ok(Ok(Placement::Stuck { .. }) | Err(_)) | Err(_) => {}
         }
     }

@@ -182,6 +182,7 @@ fn with_shards(lab: &Lab, runtime: &Runtime, write: &Target, shards: u32) {
     part("a host that leads a shard group is drained and removed", || hosts::drain_and_remove(lab, runtime, write));
     part("a rebalance is stopped; the last group cannot be drained", || rebalance::is_stopped(lab, runtime, write));
     part("no shard moves while a group is down", || rebalance::waits_for_all_groups(lab, runtime, write));
+    part("a move that breaks is told with the way out", || rebalance::breaks_and_is_mended(lab, runtime, write));
     part("a rebalance by size", || rebalance::by_size(lab));
     part("a reader of a shard group comes, serves reads, and goes", || read::of_a_shard_group(lab, write));
     part("a deadlock across shards is shown and ended", || traffic::deadlock(lab, runtime, write));
@@ -189,6 +190,7 @@ fn with_shards(lab: &Lab, runtime: &Runtime, write: &Target, shards: u32) {
     part("orphaned transactions are shown and recovered", || traffic::orphans(lab));
     part("no standby answers Citus' recovery", || metadata::no_standby_recovers(lab));
     part("no coordinator that thaws recovers", || metadata::no_thawed_coordinator_recovers(lab));
+    part("outdated metadata is sent before a shard moves", || metadata::is_sent_before_a_move(lab));
     part("metadata that somebody changed is put right", || metadata::is_repaired(lab));
     part("a table with vectors", || vectors::a_table(lab, runtime, write));
     part("vector searches are measured", || vectors::a_measurement(lab, runtime, write, shards));
@@ -335,6 +337,7 @@ fn guard_revoked(lab: &Lab, holder: &str) {
     let logs = (1..=3).map(|n| lab.ctl(&["logs", &format!("guard-{n}"), "--tail", "100"]));
     let lines: String = logs.map(|run| run.stdout).collect();
     assert!(lines.contains(&decided), "no guard tells of it: {lines}");
+    assert!(lines.contains("event=woken group=0"), "no guard has begun Patroni's rounds early: {lines}");
 }
 
 /// A member whose host was lost has a new address: whoever knew the old one must find it before it can lead again.
@@ -442,12 +445,18 @@ fn change_a_setting(lab: &Lab, runtime: &Runtime, target: &Target, shards: u32) 
         runtime.block_on(target.batch("select create_distributed_table('rolled', 'id')"));
     }
     let writer = runtime.block_on(async { Writer::start(target.patient(), "rolled") });
-    // A member may say only after `up` has ended that it waits for a restart; `plan` knows then, and `up` goes on.
-    eventually("the setting is in effect", RECOVERY, || {
-        lab.ctl(&["up", "--yes"]).ok();
-        let seen = runtime.block_on(target.number("select current_setting('max_connections')::bigint"));
-        if seen == 333 { Ok(()) } else { Err(format!("max_connections is {seen}")) }
-    });
+    let takes_effect = |wanted: i64| {
+        // A member may say only after `up` has ended that it waits for a restart; `plan` knows then, and `up` goes on.
+        eventually("the setting is in effect", RECOVERY, || {
+            lab.ctl(&["up", "--yes"]).ok();
+            let seen = runtime.block_on(target.number("select current_setting('max_connections')::bigint"));
+            if seen == wanted { Ok(()) } else { Err(format!("max_connections is {seen}")) }
+        });
+    };
+    takes_effect(333);
+    // Leaders are restarted where they are when it becomes smaller.
+    std::fs::write(&path, format!("{text}\n[postgres.parameters]\nmax_connections = 303\n")).expect("writable");
+    takes_effect(303);
     let written = runtime.block_on(writer.finish());
     note(format_args!("{written}"));
     assert_eq!(written.failed, 0, "writes were turned away");
