@@ -179,6 +179,41 @@ pub async fn planned(
     }
 }
 
+/// Restarts a leader where it is, while clients wait instead of failing. Those of a shard group come through the coordinators, whose
+/// leader is `coordinator`: their sessions begin anew after it, as they would take their connections to the group for living.
+pub async fn restarted(world: World<'_>, leader: &str, coordinator: &str, patience: Patience) -> Result<Held, HandOverError> {
+    let member = world.fleet.member(world.topology, leader).await?;
+    let own = sql::connect(&member).await?;
+    let _ = tokio::time::timeout(CHECKPOINT, own.batch_execute("checkpoint")).await;
+    let first = sql::connect(&world.fleet.member(world.topology, coordinator).await?).await?;
+    let mut held = Held::default();
+    let hold = pause(world, &first, patience, &mut held).await?;
+    let changed = async {
+        if world.interrupt.is_asked() {
+            return Err(HandOverError::Interrupted);
+        }
+        hold.renew().await?;
+        patroni::restart(&member).await?;
+        let back = async {
+            loop {
+                // It may take no connection yet.
+                if let Ok(client) = sql::connect(&member).await
+                    && writable(&client).await
+                {
+                    return;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let unwritable = |_| HandOverError::Unwritable { member: leader.to_owned() };
+        tokio::time::timeout(WRITES, back).await.map_err(unwritable)
+    };
+    let changed = changed.await;
+    let (changed, time) = settled(changed, hold.resume().await)?;
+    held.count(time);
+    changed.map(|()| held)
+}
+
 /// What became of a change, and for how long clients were held back; an error when they may be still. Neither hides the other.
 fn settled(
     changed: Result<(), HandOverError>,

@@ -121,7 +121,7 @@ pub async fn apply(action: &Action, world: World<'_>) -> Result<(), StepError> {
         Action::RemoveService { service } => objects::remove_service(world, service).await,
         Action::WriteDynamic { group, .. } => patroni::write_dynamic(world, *group).await,
         Action::Switchover { group, from } => patroni::switch_away(world, *group, from).await,
-        Action::RestartMember { member, .. } => patroni::restart(world, member).await,
+        Action::RestartMember { member, group } => patroni::restart(world, member, *group).await,
         Action::Deploy { service, .. } => deploy::services(world, &[service]).await,
     }
 }

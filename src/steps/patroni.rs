@@ -14,7 +14,7 @@ use crate::topology::ids::{GroupId, MemberName};
 /// How long PostgreSQL may take to reload its configuration and Patroni to notice what it could not apply.
 const SETTLE: Duration = Duration::from_secs(6);
 /// How long `up` waits for transactions that keep a pooler from pausing, before it gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENT: Patience = Patience { wait: Duration::from_secs(60), kill_after: None };
 
 /// Writes a group's dynamic configuration, keeping what belongs to the operator.
 pub async fn write_dynamic(world: World<'_>, group: GroupId) -> Result<(), StepError> {
@@ -37,10 +37,22 @@ pub async fn write_dynamic(world: World<'_>, group: GroupId) -> Result<(), StepE
     Ok(())
 }
 
-/// Restarts PostgreSQL of a member.
-pub async fn restart(world: World<'_>, member: &MemberName) -> Result<(), StepError> {
-    let container = world.fleet.member(world.topology, member.as_str()).await?;
-    patroni::restart(&container).await.map_err(|e| StepError::Refused { target: member.to_string(), reason: e.to_string() })
+/// Restarts PostgreSQL of a member. Where it leads its group, which it does when a setting needs less shared memory, clients are held
+/// back meanwhile.
+pub async fn restart(world: World<'_>, member: &MemberName, group: GroupId) -> Result<(), StepError> {
+    let refused = |reason: String| StepError::Refused { target: member.to_string(), reason };
+    let scope = Scope::of_conditions(&[Condition::Leader { group }, Condition::Leader { group: GroupId::COORDINATOR }]);
+    let observed = observe(world.topology, world.fleet, scope).await;
+    let leader = |group: GroupId| observed.patroni.known().and_then(|states| Some(states.get(&group)?.leader.as_str()));
+    match leader(GroupId::COORDINATOR) {
+        Some(coordinator) if leader(group) == Some(member.as_str()) && !coordinator.is_empty() => {
+            carried_out(handover::restarted(world, member.as_str(), coordinator, PATIENT).await, refused)
+        }
+        _ => {
+            let container = world.fleet.member(world.topology, member.as_str()).await?;
+            patroni::restart(&container).await.map_err(|error| refused(one_line(&error)))
+        }
+    }
 }
 
 /// Hands leadership to the best standby.
@@ -57,8 +69,10 @@ pub async fn switch_away(world: World<'_>, group: GroupId, from: &MemberName) ->
     let group_spec = world.topology.group(group).ok_or_else(|| StepError::NotRendered(group.to_string()))?;
     let lag = world.topology.failover.maximum_lag_on_failover;
     let candidate = candidate::choose(group_spec, state, Occasion::Planned, lag, None).map_err(|e| refused(e.to_string()))?;
-    let patience = Patience { wait: PATIENCE, kill_after: None };
-    let done = handover::planned(world, group_spec, from.as_str(), &candidate.member, patience).await;
+    carried_out(handover::planned(world, group_spec, from.as_str(), &candidate.member, PATIENT).await, refused)
+}
+
+fn carried_out<T>(done: Result<T, HandOverError>, refused: impl Fn(String) -> StepError) -> Result<(), StepError> {
     match done {
         Ok(_) => Ok(()),
         Err(error @ HandOverError::Interrupted) => Err(StepError::Interrupted(error.to_string())),

@@ -105,6 +105,14 @@ pub async fn pause(world: World<'_>, limit: Duration) -> Result<Hold, PauseError
 }
 
 impl Hold {
+    /// Ends all connections to the database: clients go on with new ones.
+    pub async fn renew(&self) -> Result<(), PauseError> {
+        let renewed = join_all(self.poolers.iter().map(|pooler| async move {
+            reconnect(&pooler.console).await.map_err(|reason| PauseError::Unreachable { pooler: pooler.name.clone(), reason })
+        }));
+        renewed.await.into_iter().collect()
+    }
+
     /// Lets clients go on; tells for how long they were held back at most.
     pub async fn resume(mut self) -> Result<Duration, PauseError> {
         let resumed = join_all(self.poolers.iter_mut().map(Pooler::resume)).await;
@@ -165,12 +173,16 @@ pub async fn renew(world: World<'_>) -> Result<(), StepError> {
         let name = format!("pgbouncer-{}", proxy.ordinal);
         let refused = |reason| StepError::Refused { target: name.clone(), reason };
         let Some((_, console)) = open(world, &name).await.map_err(refused)? else { return Ok(()) };
-        match tokio::time::timeout(CONSOLE, console.simple_query("RECONNECT")).await {
-            Ok(told) => told.map(drop).map_err(|error| refused(one_line(&error))),
-            Err(_) => Err(refused(format!("no answer in {} s", CONSOLE.as_secs()))),
-        }
+        reconnect(&console).await.map_err(refused)
     }));
     renewed.await.into_iter().collect()
+}
+
+async fn reconnect(console: &Client) -> Result<(), String> {
+    match tokio::time::timeout(CONSOLE, console.simple_query("RECONNECT")).await {
+        Ok(told) => told.map(drop).map_err(|error| one_line(&error)),
+        Err(_) => Err(format!("no answer in {} s", CONSOLE.as_secs())),
+    }
 }
 
 /// Waits until a pooler holds its clients back.

@@ -140,7 +140,7 @@ pub fn die_in_the_middle(lab: &Lab) {
 pub fn one_goes_on(lab: &Lab) {
     let path = lab.path("topology.toml");
     let text = std::fs::read_to_string(&path).expect("readable");
-    let pending = text.replace("max_connections = 333", "max_connections = 333\nwork_mem = \"5MB\"");
+    let pending = text.replace("max_connections = 303", "max_connections = 303\nwork_mem = \"5MB\"");
     assert_ne!(text, pending, "a setting was rolled out before");
     std::fs::write(&path, pending).expect("writable");
     // The second one is held to no promise: how long it takes is not what is tested here.
