@@ -1,5 +1,7 @@
 //! Citus' background job of a rebalance: its state, what moves at this moment, and what a failed move says.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::topology::GroupId;
@@ -35,6 +37,11 @@ impl JobState {
     /// Whether nothing more will happen.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Cancelled | Self::Failed | Self::Finished)
+    }
+
+    /// Whether moves begin without anybody's doing.
+    fn is_at_work(self) -> bool {
+        matches!(self, Self::Scheduled | Self::Running)
     }
 
     /// In one word.
@@ -74,6 +81,11 @@ pub struct Job {
     pub running: Vec<RunningMove>,
     /// What failed moves say, one line each.
     pub errors: Vec<String>,
+    /// What to do about them, where their words are known.
+    pub hints: Vec<&'static str>,
+    /// A move could run, none does, and none broke. For a moment that is so between two of them; for longer when Citus finds no free
+    /// worker process: it says so in its server's log alone.
+    pub idle: bool,
     /// Those that are done, for who follows it.
     #[serde(skip)]
     pub finished: Vec<FinishedMove>,
@@ -156,7 +168,7 @@ struct Counts {
     #[serde(default)]
     done: u64,
     #[serde(flatten)]
-    others: std::collections::BTreeMap<String, u64>,
+    others: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -207,9 +219,15 @@ impl Job {
         let waiting = shards(&["blocked", "runnable", "running"]).into_iter();
         let waiting = waiting.filter(|shard| running.iter().all(|one| one.shard != *shard));
         let failed = details.tasks.iter().filter(|task| !task.message.is_empty());
+        let errors: Vec<String> =
+            failed.map(|task| format!("{}: {}", subject(task, map), first_error(&task.message))).collect();
+        let hints: BTreeSet<&str> = errors.iter().filter_map(|error| way_out(error)).collect();
+        let state = JobState::parse(words.state)?;
+        let any = |wanted: &str| tasks.iter().any(|(state, _)| state == wanted);
         Some(Self {
             id: words.id,
-            state: JobState::parse(words.state)?,
+            state,
+            idle: state.is_at_work() && errors.is_empty() && any("runnable") && !any("running"),
             description: words.description.to_owned(),
             done: details.task_state_counts.done,
             moves: details.task_state_counts.done + details.task_state_counts.others.values().sum::<u64>(),
@@ -218,7 +236,8 @@ impl Job {
             elapsed_ms: words.elapsed_ms,
             running,
             finished,
-            errors: failed.map(|task| format!("{}: {}", subject(task, map), first_error(&task.message))).collect(),
+            errors,
+            hints: hints.into_iter().collect(),
         })
     }
 }
@@ -262,6 +281,10 @@ fn first_error(message: &str) -> &str {
     let lines = || message.lines().map(str::trim).filter(|line| !line.is_empty());
     lines().find(|line| line.contains("ERROR")).or_else(|| lines().next()).unwrap_or(message)
 }
+
+/// Why a job does nothing, when it is [`Job::idle`] for long, and what to do about it.
+pub const NO_WORKER: &str = "no move runs: the coordinators' leader has no free background worker; raise max_worker_processes under \
+                             [postgres.parameters] and run `pgclusterctl up`";
 
 /// Words of errors of moves, and what to do about them.
 const KNOWN: [(&str, &str); 6] = [
@@ -350,8 +373,24 @@ mod tests {
             "command": "SELECT pg_catalog.citus_move_shard_placement(103,4,2,'auto')"}], "task_state_counts": {"error": 1}}"#;
         let job = read("failed", details, "[]").expect("it is read");
         assert_eq!(job.errors, ["shard 103 of orders: ERROR: could not extend file: No space left on device"]);
-        assert!(way_out(&job.errors[0]).is_some_and(|way| way.contains("make room")));
+        assert!(matches!(job.hints[..], [way] if way.contains("make room")), "{:?}", job.hints);
         assert!(job.state.is_over());
+    }
+
+    #[test]
+    fn a_job_of_which_nothing_runs_is_idle() {
+        let of = |state: &str, tasks: &[&str]| {
+            let tasks: Vec<_> = tasks.iter().map(|state| [*state, "SELECT 1"]).collect();
+            read(state, "{}", &serde_json::json!(tasks).to_string()).expect("it is read").idle
+        };
+        assert!(of("running", &["done", "runnable", "blocked"]) && of("scheduled", &["runnable"]));
+        assert!(!of("running", &["running", "runnable"]), "one runs");
+        assert!(!of("running", &["done", "done"]) && !of("cancelling", &["runnable"]), "none is to run");
+        let broken = r#"{"tasks": [{"state": "runnable", "message": "ERROR: no", "command": "SELECT 1"}]}"#;
+        assert!(
+            !read("running", broken, r#"[["runnable", "SELECT 1"]]"#).expect("it is read").idle,
+            "it waits to be tried again"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod strategy;
 mod tables;
 
 pub use balance::{Load, imbalance_percent, loads, shared};
-pub use job::{FinishedMove, Job, JobState, JobWords, RunningMove, way_out};
+pub use job::{FinishedMove, Job, JobState, JobWords, NO_WORKER, RunningMove, way_out};
 pub use model::{Node, Placement, ShardMap, Table, TableKind};
 pub use moves::{Estimate, Move, PlannedShard, TransferMode, estimate, moves};
 pub use obstacle::{MoveFacts, Obstacle, Room, Wanted, obstacles};

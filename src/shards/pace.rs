@@ -188,6 +188,8 @@ mod tests {
             elapsed_ms: Some(elapsed),
             running: vec![],
             errors: vec![],
+            hints: vec![],
+            idle: false,
             finished: vec![],
         }
     }

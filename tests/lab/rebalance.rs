@@ -6,9 +6,9 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::client::Target;
-use super::harness::{Lab, note};
+use super::harness::{Lab, eventually, note};
 use super::traffic::sql;
-use super::{ROWS, becomes_healthy, leader_of};
+use super::{RECOVERY, ROWS, becomes_healthy, leader_of};
 
 /// Citus' own.
 const STRATEGIES: &str = "by_disk_size,by_shard_count";
@@ -68,6 +68,38 @@ pub fn waits_for_all_groups(lab: &Lab, runtime: &Runtime, target: &Target) {
     note(format_args!("refused after {:.1} s: {}", refused.took.as_secs_f64(), refused.stderr.trim()));
     becomes_healthy(lab);
     assert_eq!((spread(lab), self::jobs(runtime, target)), (before, jobs), "what is refused changes nothing");
+}
+
+/// A table loses its primary key after the job was started: its move breaks, is told with the way out while Citus tries again, and
+/// succeeds once somebody has gone that way. Leaves the first group without shards.
+pub fn breaks_and_is_mended(lab: &Lab, runtime: &Runtime, target: &Target) {
+    const WAY_OUT: &str = "give the table a primary key";
+    runtime.block_on(async {
+        target.batch("create table brittle (id bigint primary key)").await;
+        let apart = "colocate_with => 'none', shard_count => 6";
+        target.batch(&format!("select create_distributed_table('brittle', 'id', {apart})")).await;
+        target.batch("insert into brittle select generate_series(1, 600)").await;
+    });
+    lab.ctl(&["shards", "drain", "--shard", "1", "--parallel", "4", "--detach", "--yes"]).ok();
+    // Citus begins within `citus.background_task_queue_interval`, 5 s.
+    runtime.block_on(target.batch("alter table brittle drop constraint brittle_pkey"));
+    eventually("the broken move is told", RECOVERY, || {
+        let status = lab.ctl(&["--format", "json", "shards", "status"]).stdout;
+        let job = &serde_json::from_str::<Value>(&status).map_err(|error| error.to_string())?["job"];
+        let has = |key: &str, words: &str| {
+            job[key].as_array().into_iter().flatten().filter_map(Value::as_str).any(|text| text.contains(words))
+        };
+        let told = has("errors", "of brittle: ") && has("errors", "REPLICA IDENTITY") && has("hints", WAY_OUT);
+        if told { Ok(()) } else { Err(status) }
+    });
+    let told = lab.ctl(&["shards", "status"]).stdout;
+    assert!(told.contains("REPLICA IDENTITY") && told.contains(WAY_OUT), "{told}");
+    runtime.block_on(target.batch("alter table brittle add primary key (id)"));
+    lab.ctl(&["shards", "status", "--follow"]).ok();
+    assert_eq!(spread(lab)["shard-1"], (0, false), "all are moved");
+    assert_eq!(runtime.block_on(target.number("select count(*) from brittle")), 600);
+    runtime.block_on(target.batch("drop table brittle"));
+    lab.ctl(&["shards", "drain", "--shard", "1", "--undo", "--yes"]).ok();
 }
 
 /// The threshold goes to Citus in a strategy of its own, which is gone afterwards.

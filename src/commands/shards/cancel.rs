@@ -81,6 +81,8 @@ mod tests {
             elapsed_ms: None,
             running: Vec::new(),
             errors: Vec::new(),
+            hints: Vec::new(),
+            idle: false,
             finished: Vec::new(),
         }
     }

@@ -9,7 +9,7 @@ use super::progress::{part, rate};
 use crate::output::table::{self, MISSING, UNKNOWN};
 use crate::output::ui::{Report, Tone, Ui};
 use crate::quantity::whole_millis;
-use crate::shards::{Job, JobState, RunningMove, way_out};
+use crate::shards::{Job, JobState, NO_WORKER, RunningMove, way_out};
 
 /// Citus' newest rebalance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,6 +49,9 @@ impl Report for JobReport {
             if let Some(way) = way_out(error) {
                 text += &format!("       {}\n", ui.paint(Tone::Faint, way));
             }
+        }
+        if job.idle {
+            text += &format!("When it stays so, {NO_WORKER}\n");
         }
         text
     }
@@ -129,6 +132,8 @@ pub mod tests {
             elapsed_ms: Some(60_000),
             running,
             errors: Vec::new(),
+            hints: Vec::new(),
+            idle: false,
             finished: Vec::new(),
         }
     }
@@ -158,6 +163,18 @@ pub mod tests {
         assert_eq!(show(scheduled), "job 5 is scheduled: 0 of 10 moves done, 0 B of 140 MiB\n");
         let gone = Job { moved_bytes: None, ..job(3, vec![]) };
         assert_eq!(show(gone), "job 5 is running: 3 of 10 moves done in 60.0 s\n");
+    }
+
+    #[test]
+    fn what_holds_a_job_up_is_told_with_the_way_out() {
+        let broken = "shard 103 of orders: ERROR: No space left on device".to_owned();
+        let text = show(Job { errors: vec![broken.clone()], ..job(3, vec![]) });
+        assert!(
+            text.ends_with(&format!("error  {broken}\n       make room on the target's host, or drain to another group\n")),
+            "{text}"
+        );
+        let text = show(Job { idle: true, ..job(3, vec![]) });
+        assert!(text.contains("no free background worker; raise max_worker_processes"), "{text}");
     }
 
     #[test]

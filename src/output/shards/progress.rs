@@ -9,11 +9,14 @@ use crate::output::progress::{Step, style};
 use crate::output::table::{self, UNKNOWN};
 use crate::output::ui::Ui;
 use crate::quantity::whole_millis;
-use crate::shards::{FinishedMove, Job, Pace, RunningMove};
+use crate::shards::{FinishedMove, Job, NO_WORKER, Pace, RunningMove, way_out};
 use crate::topology::GroupId;
 
 /// Looks farther apart say too little about when a move began or ended.
 const NEAR: Duration = Duration::from_secs(5);
+
+/// A job that does nothing for so long is held up: Citus looks for the next move to begin every 5 s (`citus.background_task_queue_interval`).
+const HELD_UP: Duration = Duration::from_secs(15);
 
 /// A job that is followed. Dropped before [`Following::done`] it vanishes without a word.
 #[derive(Debug)]
@@ -89,8 +92,10 @@ struct Looks {
     begun: BTreeMap<u64, Option<Duration>>,
     /// Moves that were done.
     finished: BTreeSet<u64>,
+    /// Since when the job has done nothing.
+    idle: Option<Duration>,
     /// What was told.
-    told: Option<(u64, Vec<String>)>,
+    told: Option<(u64, Vec<String>, bool)>,
 }
 
 impl Looks {
@@ -108,7 +113,8 @@ impl Looks {
         let begun = |one: &RunningMove| self.begun.get(&one.shard).copied().unwrap_or(near.then_some(at));
         self.begun = job.running.iter().map(|one| (one.shard, begun(one))).collect();
 
-        let now = Some((job.done, job.errors.clone()));
+        self.idle = job.idle.then(|| self.idle.unwrap_or(at));
+        let now = Some((job.done, job.errors.clone(), self.is_held_up()));
         (self.told != now).then(|| {
             self.told = now;
             let lines = self.lines(job);
@@ -116,11 +122,19 @@ impl Looks {
         })
     }
 
-    /// A line for each move that runs, and for each that broke and is tried again: nothing else says what is waited for then.
+    /// Whether the job has done nothing for long, at the newest look.
+    fn is_held_up(&self) -> bool {
+        self.idle.zip(self.at).is_some_and(|(since, now)| now.saturating_sub(since) >= HELD_UP)
+    }
+
+    /// A line for each move that runs, and for each that broke and is tried again, with the way out below it: nothing else says
+    /// what is waited for then.
     fn lines(&self, job: &Job) -> BTreeMap<String, String> {
         let running = job.running.iter().map(|one| (name(one), format!("{}: {}", name(one), doing(one, &self.pace))));
         let broken = job.errors.iter().map(|error| (error.clone(), format!("tried again: {error}")));
-        running.chain(broken).collect()
+        let ways = job.errors.iter().filter_map(|error| Some((format!("{error} way out"), format!("  {}", way_out(error)?))));
+        let held_up = self.is_held_up().then(|| (NO_WORKER.to_owned(), NO_WORKER.to_owned()));
+        running.chain(broken).chain(ways).chain(held_up).collect()
     }
 }
 
@@ -268,8 +282,21 @@ mod tests {
     fn a_move_that_broke_is_told_while_it_is_tried_again() {
         let error = "shard 103 of orders: ERROR: connection to the remote node failed".to_owned();
         let broken = Job { errors: vec![error.clone()], moved_bytes: None, ..job(3, vec![]) };
-        let told = at(&mut Looks::default(), 0, &broken);
-        assert_eq!(told, Some(format!("3 of 10 moves; tried again: {error}")));
+        let told = at(&mut Looks::default(), 0, &broken).expect("it is news");
+        assert!(told.starts_with(&format!("3 of 10 moves; tried again: {error};   `pgclusterctl status` shows")), "{told}");
+    }
+
+    #[test]
+    fn a_job_that_does_nothing_is_told_when_it_stays_so() {
+        let mut looks = Looks::default();
+        let idle = Job { idle: true, ..job(3, vec![]) };
+        at(&mut looks, 0, &idle);
+        assert_eq!(at(&mut looks, 10, &idle), None, "the next move is about to begin");
+        assert!(at(&mut looks, 15, &idle).is_some_and(|told| told.ends_with(NO_WORKER)));
+        assert_eq!(at(&mut looks, 16, &idle), None, "it is told once");
+        let runs = job(3, vec![running("Copying Data", MIB)]);
+        assert!(at(&mut looks, 17, &runs).is_some_and(|told| !told.contains(NO_WORKER)));
+        assert_eq!(at(&mut looks, 18, &idle), None, "it begins anew");
     }
 
     #[test]
