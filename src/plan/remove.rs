@@ -9,6 +9,7 @@ use super::action::{Condition, Plan};
 use super::condition::missing;
 use super::planner::{self, Refusal, group_conditions};
 use crate::observe::model::{Observed, Probe};
+use crate::quantity::bytes;
 use crate::templates::Artifacts;
 use crate::topology::Topology;
 use crate::topology::ids::{GroupId, HostName};
@@ -16,6 +17,8 @@ use crate::topology::model::{Group, Member};
 
 /// Hosts with which a majority of managers survives no loss.
 const TWO: usize = 2;
+/// Beside what is copied to a host, so much of it must find room there, too: a tenth, for the WAL that is written meanwhile.
+const SPARE: u64 = 10;
 
 /// A removal as it stands.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +86,33 @@ impl Removal<'_> {
                 found.push(Refusal::new(group.id.to_string(), reasons.join("; "), instead));
             }
         }
+        found.extend(self.too_small());
         found
+    }
+
+    /// Hosts without room for all that is copied to them. Who did not tell how much that is, or how much is free, is not judged.
+    fn too_small(&self) -> Vec<Refusal> {
+        let mut coming: BTreeMap<&HostName, (Vec<&str>, u64)> = BTreeMap::new();
+        for (group, member) in self.leaving() {
+            let name = member.name.as_str();
+            let to = self.services.get(name).and_then(Option::as_ref);
+            let leader = self.observed.leaders.get(&group.id).and_then(Probe::known);
+            if let Some((to, leader)) = to.zip(leader) {
+                let (names, size) = coming.entry(to).or_default();
+                names.push(name);
+                *size += leader.database_bytes;
+            }
+        }
+        let free = self.observed.free_disks();
+        let judge = |(host, (names, size)): (&HostName, (Vec<&str>, u64))| {
+            let (free, needed) = (*free.get(host)?, size + size / SPARE);
+            (needed > free).then(|| {
+                let names = names.join(", ");
+                let why = format!("has {} free, and {} are needed for what comes to {names}", bytes(free), bytes(needed));
+                Refusal::new(host.as_str(), why, "make room there, or name another host for it in the topology")
+            })
+        };
+        coming.into_iter().filter_map(judge).collect()
     }
 
     /// Leaders go to other hosts first, one group after another.
@@ -182,6 +211,20 @@ mod tests {
         let (refused, done) = said(&before, &after, &observed);
         assert!(refused.is_empty(), "{refused:?}");
         assert_eq!(done, ["switch shard-3 over, away from worker-3-1"]);
+    }
+
+    #[test]
+    fn a_host_without_room_is_no_other_place() {
+        let (before, after, mut observed) = world(false);
+        fixture::leader(&mut observed, 3).database_bytes = 10 << 30;
+        let next = after.groups[3].members[1].host.clone();
+        let room = |observed: &mut Observed, gib: u64| fixture::host(observed, next.as_str()).disk_free_bytes = gib << 30;
+        room(&mut observed, 12);
+        assert_eq!(said(&before, &after, &observed).0, Vec::<String>::new());
+        room(&mut observed, 10);
+        let (refused, _) = said(&before, &after, &observed);
+        let said_why = format!("{next}: has 10.0 GiB free, and 11.0 GiB are needed for what comes to worker-3-2");
+        assert!(matches!(&refused[..], [one] if one.starts_with(&said_why)), "{refused:?}");
     }
 
     #[test]

@@ -80,8 +80,11 @@ pub fn drain_and_remove(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(rebalance::spread(lab)["shard-3"], (0, false), "none is left, and none comes");
     lab.ctl(&[&drain[..], &["--undo"]].concat()).ok();
     assert_eq!(rebalance::spread(lab)["shard-3"], (0, true));
+    let traces = || lab.on_host(read::HOST, "docker ps --all --quiet; docker volume ls --quiet | grep pgcluster || true");
+    assert!(!traces().is_empty(), "its member has a container and a volume");
     let last = lab.kill_in_every_step(&["scale", "in", "--host", read::HOST, "--yes"], |_| {});
     assert!(last.status == 0 || last.stderr.contains(read::HOST), "{}", last.stderr);
+    assert_eq!(traces(), "", "nothing of it is left there");
     let written = runtime.block_on(writer.finish());
     note(format_args!("{shards} shards were drained; {written}"));
     runtime.block_on(written.is_in("drained", target));

@@ -64,11 +64,14 @@ pub fn bad_input(lab: &Lab, runtime: &Runtime, target: &Target) {
         let run = lab.ctl(&[&["shards"], words, &["--yes"]].concat()).exits(2);
         assert!(run.stderr.contains(said), "{words:?}\n{}", run.stderr);
     }
+    // Not a matter of words: commits of the group wait for its only standby.
+    let last = lab.ctl(&["scale", "in", "--member", "worker-1-2", "--yes"]).exits(6);
+    assert!(last.stderr.contains("there is no standby to wait for"), "{}", last.stderr);
     assert_eq!(placed(runtime, target), before, "what is refused changes nothing");
 }
 
 /// The shard of a value, and the number of its group.
-fn place_of(lab: &Lab, table: &str, value: &str) -> (String, u32) {
+pub fn place_of(lab: &Lab, table: &str, value: &str) -> (String, u32) {
     let found = lab.json(&["shards", "where", table, value]);
     let group = found["places"][0]["group"].as_str().expect("a group");
     let number = group.strip_prefix("shard-").and_then(|number| number.parse().ok()).expect("a shard group");
