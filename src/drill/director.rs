@@ -12,7 +12,7 @@ use super::finale::Finale;
 use super::history::History;
 use super::journal::{self, Epoch};
 use super::notes::{self, Notes, STEADY};
-use super::outage::{leaders, outages};
+use super::outage::{Addresses, leaders, outages};
 use super::report::{Promises, Run};
 use super::scenario::{SERVED, Scenario, WHOLE, Who};
 use super::verdict::Promise;
@@ -177,6 +177,8 @@ impl Director<'_> {
         for arrange in scenario.arrange {
             self.arrange(*arrange).await?;
         }
+        let mut addresses = Addresses::default();
+        self.learn(&mut addresses).await;
         let options = self.clients(scenario, number).await?;
         let accounts = options.accounts.len();
         let workload = Workload::start(options)?;
@@ -198,6 +200,7 @@ impl Director<'_> {
                 }
                 proved => proved?,
             };
+        self.learn(&mut addresses).await;
         let told = journal::collect(self.world(), epoch).await;
         notes.events.extend(told.events);
         notes.reasons.extend(notes::wrongly_promoted(&notes.events, &notes.barred));
@@ -219,13 +222,23 @@ impl Director<'_> {
             promise,
             redundancy_restored,
             outages,
-            leaders: leaders(&history),
+            leaders: leaders(&history, &addresses),
             prepared,
             events: notes.events,
             reasons: notes.reasons,
             ..Run::default()
         };
         Ok(run.judged())
+    }
+
+    /// Learns the addresses that members have now; a report without some of them has the addresses alone.
+    async fn learn(&self, addresses: &mut Addresses) {
+        for member in self.topology.groups.iter().flat_map(|group| group.everyone()) {
+            let Ok(container) = self.fleet.member(self.topology, member.name.as_str()).await else { continue };
+            for address in container.addresses().await.unwrap_or_default() {
+                addresses.learn(address, member.name.as_str());
+            }
+        }
     }
 
     /// Does what the scenario says, and reads what came of it.

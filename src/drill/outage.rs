@@ -5,7 +5,7 @@
 //! client's schedule (two for a client that also reads) and one round trip, never shorter. Reads do not count: a leader that
 //! takes no writes may serve them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -145,6 +145,9 @@ pub struct LeaderSpan {
     pub timeline: u32,
     /// The server's address.
     pub server: String,
+    /// Its member, where only one is known to have had that address.
+    #[serde(default)]
+    pub member: Option<String>,
     /// The first acknowledgement, counted from the start of the workload.
     #[serde(rename = "from_ms", with = "millis")]
     pub from: Duration,
@@ -153,8 +156,24 @@ pub struct LeaderSpan {
     pub until: Duration,
 }
 
+/// Members by their addresses: a new container of a member has new ones.
+#[derive(Debug, Default)]
+pub struct Addresses(BTreeMap<String, BTreeSet<String>>);
+
+impl Addresses {
+    /// One more.
+    pub fn learn(&mut self, address: String, member: &str) {
+        self.0.entry(address).or_default().insert(member.to_owned());
+    }
+
+    fn member(&self, address: &str) -> Option<String> {
+        let members = self.0.get(address)?;
+        members.first().filter(|_| members.len() == 1).cloned()
+    }
+}
+
 /// The leaders of each group, as the acknowledgements name them: by group, then by time.
-pub fn leaders(history: &History) -> Vec<LeaderSpan> {
+pub fn leaders(history: &History, addresses: &Addresses) -> Vec<LeaderSpan> {
     let mut told: BTreeMap<&str, Vec<(u64, u32, &str)>> = BTreeMap::new();
     for op in &history.operations {
         if let (Outcome::Ok { timeline: Some(timeline), server, .. }, Some(at)) = (&op.outcome, op.completed_ns) {
@@ -171,7 +190,8 @@ pub fn leaders(history: &History) -> Vec<LeaderSpan> {
                 Some(last) if last.group == group && last.timeline == timeline && last.server == server => last.until = at,
                 _ => {
                     let (group, server) = (group.to_owned(), server.to_owned());
-                    spans.push(LeaderSpan { group, timeline, server, from: at, until: at });
+                    let member = addresses.member(&server);
+                    spans.push(LeaderSpan { group, timeline, server, member, from: at, until: at });
                 }
             }
         }
@@ -283,8 +303,16 @@ mod tests {
     fn leaders_are_named_by_acknowledgements() {
         let mut seen = history(1, &[(0, 5, 'o'), (50, 55, 'o'), (100, 105, 'f'), (150, 155, 'o')]);
         seen.operations[3].outcome = Outcome::Ok { timeline: Some(2), server: Some("b".into()), system: None, items: None };
-        let spans: Vec<_> = leaders(&seen).into_iter().map(|s| (s.server, s.timeline, s.from, s.until)).collect();
-        assert_eq!(spans, [("a".into(), 1, ms(5), ms(55)), ("b".into(), 2, ms(155), ms(155))]);
+        let mut addresses = Addresses::default();
+        addresses.learn("a".into(), "coordinator-1");
+        addresses.learn("b".into(), "coordinator-2");
+        let spans = leaders(&seen, &addresses);
+        let times: Vec<_> = spans.iter().map(|s| (s.server.as_str(), s.timeline, s.from, s.until)).collect();
+        assert_eq!(times, [("a", 1, ms(5), ms(55)), ("b", 2, ms(155), ms(155))]);
+        let members = |spans: &[LeaderSpan]| spans.iter().map(|s| s.member.clone().unwrap_or_default()).collect::<Vec<_>>();
+        assert_eq!(members(&spans), ["coordinator-1", "coordinator-2"]);
+        addresses.learn("b".into(), "coordinator-3");
+        assert_eq!(members(&leaders(&seen, &addresses)), ["coordinator-1", ""], "two had that address");
     }
 
     #[test]

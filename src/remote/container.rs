@@ -21,6 +21,15 @@ pub struct Container {
     pub id: String,
 }
 
+impl Container {
+    /// Its addresses, in each of its networks.
+    pub async fn addresses(&self) -> Result<Vec<String>, Error> {
+        let facts = self.docker.inspect_container(&self.id, None).await?;
+        let networks = facts.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+        Ok(networks.into_values().filter_map(|network| network.ip_address).filter(|address| !address.is_empty()).collect())
+    }
+}
+
 /// Label that `docker stack deploy` gives every service of a stack and its containers: the stack's name.
 pub const STACK_LABEL: &str = "com.docker.stack.namespace";
 /// Label that Swarm gives every container of a service: `<stack>_<service>`.

@@ -135,7 +135,7 @@ impl Scale {
 
     fn leader(&self, index: usize, span: &LeaderSpan) -> Bar {
         let class = if index.is_multiple_of(2) { "leader even" } else { "leader odd" };
-        let title = format!("timeline {} on {}", span.timeline, span.server);
+        let title = format!("timeline {} on {}", span.timeline, span.member.as_ref().unwrap_or(&span.server));
         let mut bar = self.bar(span.from, span.until, class, title.clone());
         // Six units for a character, more or less.
         if bar.width > title.len() as f64 * 6.0 {

@@ -69,6 +69,7 @@ fn run(scenario: &str, number: u32, outage: u64) -> Run {
         group: "worker-1".into(),
         timeline,
         server: server.into(),
+        member: (timeline == 1).then(|| "worker-1-1".into()),
         from: ms(from),
         until: ms(until),
     };
