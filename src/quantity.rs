@@ -17,6 +17,13 @@ pub fn bytes(count: u64) -> String {
     if value >= 100.0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// `has 10.0 GiB free, and 11.0 GiB are needed`, where that is no room for so many bytes: a tenth more must be free, for the WAL and the
+/// indexes that are written meanwhile.
+pub fn shortage(free: u64, coming: u64) -> Option<String> {
+    let needed = coming + coming / 10;
+    (needed > free).then(|| format!("has {} free, and {} are needed", bytes(free), bytes(needed)))
+}
+
 /// Whole milliseconds; what does not fit is the largest number.
 pub fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -104,7 +104,7 @@ impl Director<'_> {
     }
 
     pub(super) async fn observe(&self) -> Observed {
-        observe(self.topology, &self.fleet, Scope { guards: false, citus_copies: false, ..Scope::all() }).await
+        observe(self.topology, &self.fleet, scope()).await
     }
 
     /// Takes the cluster's lock.
@@ -341,26 +341,13 @@ impl Director<'_> {
     }
 
     /// What `health` sees when the clients have ended; notes what it still calls failed after a while.
-    async fn wants_health(&self, notes: &mut Notes) -> Result<Observed, DrillError> {
-        let started = Instant::now();
-        let mut told = Vec::new();
-        loop {
-            let observed = observe(self.topology, &self.fleet, Scope::all()).await;
-            let failed = soundness::failed(&diagnose(self.topology, &observed));
-            if failed.is_empty() {
-                return Ok(observed);
-            }
-            if started.elapsed() > SOUND {
-                notes.reasons.extend(failed.into_iter().map(|why| format!("health: {why}")));
-                return Ok(observed);
-            }
-            if failed != told {
-                notes.tell(format!("health: {}", failed.join("; ")));
-                told = failed;
-            }
-            self.stopped()?;
-            tokio::time::sleep(WHOLE_LOOK).await;
-        }
+    async fn wants_health(&mut self, notes: &mut Notes) -> Result<Observed, DrillError> {
+        let topology = self.topology;
+        let judge = |observed: &Observed| soundness::failed(&diagnose(topology, observed));
+        let tell = |failed: &[String]| notes.tell(format!("health: {}", failed.join("; ")));
+        let (observed, failed) = self.comes_to(Scope::all(), SOUND, judge, tell).await?;
+        notes.reasons.extend(failed.into_iter().map(|why| format!("health: {why}")));
+        Ok(observed)
     }
 
     /// Waits until the cluster is whole; the inner error is what is missing after the limit. Tells what is missing whenever that
@@ -368,26 +355,41 @@ impl Director<'_> {
     pub(super) async fn whole(
         &mut self,
         limit: Duration,
-        mut tell: impl FnMut(&[String]),
+        tell: impl FnMut(&[String]),
     ) -> Result<Result<(), Vec<String>>, DrillError> {
+        let (topology, artifacts) = (self.topology, self.artifacts);
+        let conditions = health_conditions(topology, artifacts);
+        let judge = |observed: &Observed| missing(&conditions, topology, artifacts, observed);
+        let (_, missing) = self.comes_to(scope(), limit, judge, tell).await?;
+        Ok(if missing.is_empty() { Ok(()) } else { Err(missing) })
+    }
+
+    /// Looks at the cluster until nothing is wrong with it, or the limit is over: what was seen last, and what is wrong then. Tells what
+    /// is wrong whenever that changes.
+    async fn comes_to(
+        &mut self,
+        scope: Scope,
+        limit: Duration,
+        judge: impl Fn(&Observed) -> Vec<String>,
+        mut tell: impl FnMut(&[String]),
+    ) -> Result<(Observed, Vec<String>), DrillError> {
         let started = Instant::now();
         let mut told = Vec::new();
-        let conditions = health_conditions(self.topology, self.artifacts);
         loop {
             self.fleet.revive(self.topology).await;
             self.keep_lock();
-            let observed = self.observe().await;
-            let missing = missing(&conditions, self.topology, self.artifacts, &observed);
-            if missing.is_empty() {
-                return Ok(Ok(()));
+            let observed = observe(self.topology, &self.fleet, scope).await;
+            let wrong = judge(&observed);
+            if wrong.is_empty() {
+                return Ok((observed, wrong));
             }
-            if missing != told {
-                tell(&missing);
-                told.clone_from(&missing);
+            if wrong != told {
+                tell(&wrong);
+                told.clone_from(&wrong);
             }
             self.stopped()?;
             if started.elapsed() > limit {
-                return Ok(Err(missing));
+                return Ok((observed, wrong));
             }
             tokio::time::sleep(WHOLE_LOOK).await;
         }
@@ -439,6 +441,11 @@ impl Director<'_> {
             loss: loss.collect::<BTreeMap<_, _>>(),
         }
     }
+}
+
+/// What is asked while clients write.
+fn scope() -> Scope {
+    Scope { guards: false, citus_copies: false, ..Scope::all() }
 }
 
 /// What could not be healed, with the host where it is left.

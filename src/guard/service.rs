@@ -349,31 +349,26 @@ async fn place(store: Store, containers: Containers, metrics: Metrics, latest: c
         }
         let Some(leader) = tenure.established(&sample) else { continue };
         let found = timeout(PLACEMENT, placement::keep_apart(&store, &containers, &mut absences, leader)).await;
-        let failed = match &found {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer within {} s", PLACEMENT.as_secs())),
-        };
-        if let Some(why) = failed.as_ref().filter(|_| !failing) {
-            log_line(&format!("event=etcd_leader_unplaced reason=\"{why}\""));
-        }
-        failing = failed.is_some();
+        let late = |_| format!("no answer within {} s", PLACEMENT.as_secs());
+        let found = found.map_err(late).and_then(|found| found.map_err(|error| error.to_string()));
+        let failed_before = std::mem::replace(&mut failing, found.is_err());
         match found {
-            Ok(Ok(Placement::Moved { to, beside })) => {
+            Ok(Placement::Moved { to, beside }) => {
                 metrics.counts().moves += 1;
                 log_line(&format!("event=etcd_leader_moved to={to:x} beside={beside}"));
                 sleep(SETTLED).await;
             }
-            Ok(Ok(Placement::Stuck { beside })) if !stuck => {
+            Ok(Placement::Stuck { beside }) if !stuck => {
                 stuck = true;
                 metrics.counts().stays += 1;
                 log_line(&format!(
                     "event=etcd_leader_stays beside={beside} reason=\"a member of etcd is missing or catches up\""
                 ));
             }
-            Ok(Ok(Placement::Good)) => stuck = false,
+            Ok(Placement::Good) => stuck = false,
+            Err(why) if !failed_before => log_line(&format!("event=etcd_leader_unplaced reason=\"{why}\"")),
             // Tried again in a moment.
-            Ok(Ok(Placement::Stuck { .. }) | Err(_)) | Err(_) => {}
+            Ok(Placement::Stuck { .. }) | Err(_) => {}
         }
     }
 }

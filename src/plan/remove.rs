@@ -9,7 +9,7 @@ use super::action::{Condition, Plan};
 use super::condition::missing;
 use super::planner::{self, Refusal, group_conditions};
 use crate::observe::model::{Observed, Probe};
-use crate::quantity::bytes;
+use crate::quantity::shortage;
 use crate::templates::Artifacts;
 use crate::topology::Topology;
 use crate::topology::ids::{GroupId, HostName};
@@ -17,8 +17,6 @@ use crate::topology::model::{Group, Member};
 
 /// Hosts with which a majority of managers survives no loss.
 const TWO: usize = 2;
-/// Beside what is copied to a host, so much of it must find room there, too: a tenth, for the WAL that is written meanwhile.
-const SPARE: u64 = 10;
 
 /// A removal as it stands.
 #[derive(Debug, Clone, Copy)]
@@ -105,12 +103,8 @@ impl Removal<'_> {
         }
         let free = self.observed.free_disks();
         let judge = |(host, (names, size)): (&HostName, (Vec<&str>, u64))| {
-            let (free, needed) = (*free.get(host)?, size + size / SPARE);
-            (needed > free).then(|| {
-                let names = names.join(", ");
-                let why = format!("has {} free, and {} are needed for what comes to {names}", bytes(free), bytes(needed));
-                Refusal::new(host.as_str(), why, "make room there, or name another host for it in the topology")
-            })
+            let why = format!("{} for what comes to {}", shortage(*free.get(host)?, size)?, names.join(", "));
+            Some(Refusal::new(host.as_str(), why, "make room there, or name another host for it in the topology"))
         };
         coming.into_iter().filter_map(judge).collect()
     }

@@ -6,11 +6,8 @@ use std::collections::BTreeMap;
 use super::model::ShardMap;
 use super::moves::Move;
 use super::obstacle::{MoveFacts, Obstacle};
-use crate::quantity::bytes;
+use crate::quantity::shortage;
 use crate::topology::{GroupId, HostName, Topology};
-
-/// Beside what is moved onto a disk, so much of it must find room, too: a tenth, for WAL and the copies' indexes.
-const SPARE: u64 = 10;
 
 /// Hosts without room for all that comes to their members. What leaves a host is no room: it goes after each move, some time later. A
 /// host that did not tell is not judged, and nor are moves of unknown size.
@@ -24,14 +21,9 @@ pub fn too_small(topology: &Topology, map: &ShardMap, facts: &MoveFacts, moves: 
         let to_members = here.filter_map(|member| Some((member, *to_groups.get(&member.group)?)));
         let (names, coming): (Vec<&str>, Vec<u64>) = to_members.map(|(member, bytes)| (member.name.as_str(), bytes)).unzip();
         let coming: u64 = coming.iter().sum();
-        let (free, needed) = (free(topology, map, facts, host)?, coming + coming / SPARE);
-        (coming > 0 && needed > free).then(|| Obstacle {
-            what: format!(
-                "{host} has {} free, and {} are needed for what comes to {}",
-                bytes(free),
-                bytes(needed),
-                names.join(", ")
-            ),
+        let lacks = shortage(free(topology, map, facts, host)?, coming).filter(|_| coming > 0)?;
+        Some(Obstacle {
+            what: format!("{host} {lacks} for what comes to {}", names.join(", ")),
             way_out: "make room there, or take a group in on hosts with more".into(),
         })
     };

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 use super::World;
 use super::poolers::{self, PauseError};
 use crate::plan::candidate::Occasion;
+use crate::remote::container::Container;
 use crate::remote::fleet::FleetError;
 use crate::remote::patroni::{self, PatroniError};
 use crate::remote::sql::{self, SqlError};
@@ -150,8 +151,7 @@ pub async fn planned(
     }
     let old = sql::connect(&world.fleet.member(world.topology, leader).await?).await?;
     let new = sql::connect(&world.fleet.member(world.topology, candidate).await?).await?;
-    // Only saves time: a leader that cannot finish one is handed over all the same.
-    let _ = tokio::time::timeout(CHECKPOINT, old.batch_execute("checkpoint")).await;
+    checkpoint(&old).await;
     let (mut tries, mut held) = (0, Held::default());
     loop {
         tries += 1;
@@ -183,35 +183,44 @@ pub async fn planned(
 /// leader is `coordinator`: their sessions begin anew after it, as they would take their connections to the group for living.
 pub async fn restarted(world: World<'_>, leader: &str, coordinator: &str, patience: Patience) -> Result<Held, HandOverError> {
     let member = world.fleet.member(world.topology, leader).await?;
-    let own = sql::connect(&member).await?;
-    let _ = tokio::time::timeout(CHECKPOINT, own.batch_execute("checkpoint")).await;
+    checkpoint(&sql::connect(&member).await?).await;
     let first = sql::connect(&world.fleet.member(world.topology, coordinator).await?).await?;
     let mut held = Held::default();
     let hold = pause(world, &first, patience, &mut held).await?;
-    let changed = async {
-        if world.interrupt.is_asked() {
-            return Err(HandOverError::Interrupted);
-        }
-        hold.renew().await?;
-        patroni::restart(&member).await?;
-        let back = async {
-            loop {
-                // It may take no connection yet.
-                if let Ok(client) = sql::connect(&member).await
-                    && writable(&client).await
-                {
-                    return;
-                }
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let unwritable = |_| HandOverError::Unwritable { member: leader.to_owned() };
-        tokio::time::timeout(WRITES, back).await.map_err(unwritable)
+    let changed = match world.interrupt.is_asked() {
+        true => Err(HandOverError::Interrupted),
+        false => restart(&hold, &member).await,
     };
-    let changed = changed.await;
     let (changed, time) = settled(changed, hold.resume().await)?;
     held.count(time);
     changed.map(|()| held)
+}
+
+/// With clients held back: the leader takes writes again afterwards.
+async fn restart(hold: &poolers::Hold, leader: &Container) -> Result<(), HandOverError> {
+    hold.renew().await?;
+    patroni::restart(leader).await?;
+    let back = async {
+        // It may take no connection yet.
+        while !takes_writes(leader).await {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let unwritable = |_| HandOverError::Unwritable { member: leader.name.clone() };
+    tokio::time::timeout(WRITES, back).await.map_err(unwritable)
+}
+
+/// Whether a new connection can write.
+async fn takes_writes(leader: &Container) -> bool {
+    match sql::connect(leader).await {
+        Ok(client) => writable(&client).await,
+        Err(_) => false,
+    }
+}
+
+/// Only saves time: a leader that cannot finish one is handed over or restarted all the same.
+async fn checkpoint(leader: &Client) {
+    let _ = tokio::time::timeout(CHECKPOINT, leader.batch_execute("checkpoint")).await;
 }
 
 /// What became of a change, and for how long clients were held back; an error when they may be still. Neither hides the other.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::harness::{Lab, eventually};
 use super::refused::place_of;
-use super::traffic::{on_worker, sql};
+use super::traffic::{on_worker, sql, without};
 use super::{RECOVERY, SHARDS, becomes_healthy, leader_of, member_rows};
 
 /// A name of a change of leader that did not end, and a copy that is not what it is said to be.
@@ -47,14 +47,13 @@ pub fn is_repaired(lab: &Lab) {
 
 /// A node without the newest metadata gets them before a shard moves: Citus would do so within its interval, which is long here.
 pub fn is_sent_before_a_move(lab: &Lab) {
-    let set = |words: &str| sql(lab, &["--"], &format!("alter system {words}; select pg_reload_conf()"));
     let (shard, home) = place_of(lab, "ledger", "1");
     let away = home % SHARDS + 1;
-    set("set citus.metadata_sync_interval = '1h'");
     let outdated = format!("update pg_dist_node set metadatasynced = false where groupid = {away} and noderole = 'primary'");
-    sql(lab, &["--"], &outdated);
-    let moved = lab.ctl(&["shards", "move", &shard, "--to", &away.to_string(), "--yes"]);
-    set("reset citus.metadata_sync_interval");
+    let moved = without(lab, "citus.metadata_sync_interval = '1h'", || {
+        sql(lab, &["--"], &outdated);
+        lab.ctl(&["shards", "move", &shard, "--to", &away.to_string(), "--yes"])
+    });
     let moved = moved.ok();
     assert!(moved.stderr.contains("first, "), "{}", moved.stderr);
     assert_eq!(place_of(lab, "ledger", "1").1, away);

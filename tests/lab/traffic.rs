@@ -129,7 +129,7 @@ fn update(id: i64) -> String {
 }
 
 /// Does something while a thing is left alone that is done every few seconds otherwise; with this setting it is not.
-fn without<T>(lab: &Lab, setting: &str, work: impl FnOnce() -> T) -> T {
+pub fn without<T>(lab: &Lab, setting: &str, work: impl FnOnce() -> T) -> T {
     let set = |statement: &str| {
         sql(lab, &["--"], statement);
         sql(lab, &["--"], "select pg_reload_conf()");
