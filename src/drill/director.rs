@@ -437,7 +437,6 @@ impl Director<'_> {
         });
         Promises {
             outage: scenario.event_in(self.topology).and_then(|event| self.topology.promise.outage(event)),
-            redundancy: None,
             loss: loss.collect::<BTreeMap<_, _>>(),
         }
     }

@@ -62,9 +62,6 @@ pub struct Promises {
     /// The longest outage that any client may see, in 19 of 20 runs.
     #[serde(rename = "outage_ms", with = "millis::option")]
     pub outage: Option<Duration>,
-    /// Until when the cluster is redundant again, counted from the injection.
-    #[serde(rename = "redundancy_ms", with = "millis::option")]
-    pub redundancy: Option<Duration>,
     /// What each group may lose; one that is not named, nothing.
     pub loss: BTreeMap<String, Promise>,
 }
@@ -134,12 +131,6 @@ impl Run {
             reasons.push(format!("not served again until the end: client {}", unserved.join(", ")));
         }
         self.remarks.extend(late("the outage", self.outage, self.promise.outage));
-        if let Some(limit) = self.promise.redundancy {
-            match self.redundancy_restored {
-                None => reasons.push("redundancy was not restored".into()),
-                took => reasons.extend(late("restoring redundancy", took, Some(limit))),
-            }
-        }
         self.reasons.extend(reasons);
         self.passed = self.reasons.is_empty();
         self
@@ -441,7 +432,7 @@ mod tests {
             scenario: "kill-leader".into(),
             number,
             injected: ms(1000),
-            promise: Promises { outage: Some(ms(5000)), redundancy: Some(ms(60_000)), ..Promises::default() },
+            promise: Promises { outage: Some(ms(5000)), ..Promises::default() },
             redundancy_restored: Some(ms(30_000)),
             outages: Outages { clients: vec![client] },
             ..Run::default()
@@ -458,7 +449,6 @@ mod tests {
         let good = run(1, 4000, true).judged();
         assert_eq!((good.passed, good.outage, good.reasons), (true, Some(ms(4000)), vec![]));
         let mut bad = run(2, 7000, false);
-        bad.redundancy_restored = None;
         bad.reasons.push("host2 did not come back".into());
         bad.verdict.findings.push(Finding::about(Rule::Lost, "coordinator", "gone", vec![3]));
         let bad = bad.judged();
@@ -469,7 +459,6 @@ mod tests {
                 "host2 did not come back",
                 "lost in coordinator: gone: 1 operation (0#3)",
                 "not served again until the end: client 0",
-                "redundancy was not restored",
             ]
         );
         assert_eq!(bad.remarks, ["the outage took 7.0 s, promised are at most 5.0 s"]);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, select_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use super::{StepError, World};
 use crate::error::one_line;
@@ -21,8 +21,12 @@ use crate::remote::{relay, sql};
 pub const LONGEST: Duration = Duration::from_secs(10);
 /// A console answers at once, PAUSE aside.
 const CONSOLE: Duration = Duration::from_secs(3);
-/// From one look at whether clients are held back to the next.
+/// From one look at a pooler to the next.
 const WATCH: Duration = Duration::from_millis(20);
+/// So many looks in a row have to find no login: where clients come back one after the other, so do logins.
+const QUIET: u32 = 3;
+/// Logins take milliseconds. Where they go on for longer than this, or clients wait since all connections are busy, waiting is of no use.
+const LOGINS: Duration = Duration::from_secs(1);
 /// The signals are PgBouncer's own (its manual, "Signals"): USR2 is RESUME, and is ignored where nothing is paused. PgBouncer
 /// is the container's first process. `read` ends with a line, with the end of input, or with the time.
 const WATCHDOG: &str = r#"echo armed; read -r -t "$1" _; kill -USR2 1"#;
@@ -62,7 +66,6 @@ pub enum PauseError {
 #[derive(Debug)]
 pub struct Hold {
     poolers: Vec<Pooler>,
-    since: Instant,
 }
 
 struct Pooler {
@@ -70,6 +73,8 @@ struct Pooler {
     container: Container,
     console: Client,
     watchdog: ExecStream,
+    /// When it was told to pause.
+    since: Option<Instant>,
     /// Whether the console was answered: one that was told to pause, and was not able to, takes no other question any more.
     paused: bool,
 }
@@ -88,9 +93,8 @@ pub async fn pause(world: World<'_>, limit: Duration) -> Result<Hold, PauseError
         // A pooler that does not run holds no clients.
         poolers.extend(pooler?);
     }
-    let since = Instant::now();
     let paused = join_all(poolers.iter_mut().map(|pooler| pooler.pause(limit))).await;
-    let hold = Hold { poolers, since };
+    let hold = Hold { poolers };
     match paused.into_iter().find_map(Result::err) {
         None => Ok(hold),
         Some(PauseError::Busy { pooler, limit, .. }) => {
@@ -116,7 +120,8 @@ impl Hold {
     /// Lets clients go on; tells for how long they were held back at most.
     pub async fn resume(mut self) -> Result<Duration, PauseError> {
         let resumed = join_all(self.poolers.iter_mut().map(Pooler::resume)).await;
-        let held = self.since.elapsed();
+        let since = self.poolers.iter().filter_map(|pooler| pooler.since).min();
+        let held = since.map(|since| since.elapsed()).unwrap_or_default();
         resumed.into_iter().collect::<Result<(), _>>()?;
         Ok(held)
     }
@@ -124,6 +129,9 @@ impl Hold {
 
 impl Pooler {
     async fn pause(&mut self, limit: Duration) -> Result<(), PauseError> {
+        let unreachable = |reason: String| PauseError::Unreachable { pooler: self.name.clone(), reason };
+        told(logins_over(&self.console)).await.map_err(unreachable)?;
+        self.since = Some(Instant::now());
         match tokio::time::timeout(limit, self.console.simple_query("PAUSE")).await {
             Ok(Ok(_)) => {
                 self.paused = true;
@@ -179,10 +187,41 @@ pub async fn renew(world: World<'_>) -> Result<(), StepError> {
 }
 
 async fn reconnect(console: &Client) -> Result<(), String> {
-    match tokio::time::timeout(CONSOLE, console.simple_query("RECONNECT")).await {
-        Ok(told) => told.map(drop).map_err(|error| one_line(&error)),
+    let reconnect = async {
+        logins_over(console).await?;
+        console.simple_query("RECONNECT").await.map(drop)
+    };
+    told(reconnect).await
+}
+
+/// What a console answers, or that it does not.
+async fn told(asked: impl Future<Output = Result<(), tokio_postgres::Error>>) -> Result<(), String> {
+    match tokio::time::timeout(CONSOLE, asked).await {
+        Ok(told) => told.map_err(|error| one_line(&error)),
         Err(_) => Err(format!("no answer in {} s", CONSOLE.as_secs())),
     }
+}
+
+/// Waits until no connection to a server is about to log in.
+///
+/// PAUSE and RECONNECT cut such a connection off, which PgBouncer takes for a login that failed: until another one has succeeded,
+/// each client for whom no connection is free fails with "server login has been failing, cached error: pause mode" (its source:
+/// `disconnect_server` and `check_fast_fail`). Right after clients went on, or after a RECONNECT, there are many logins.
+async fn logins_over(console: &Client) -> Result<(), tokio_postgres::Error> {
+    let (since, mut quiet) = (Instant::now(), 0);
+    loop {
+        quiet = if is_about_to_log_in(&console.simple_query("SHOW POOLS").await?) { 0 } else { quiet + 1 };
+        if quiet == QUIET || since.elapsed() > LOGINS {
+            return Ok(());
+        }
+        tokio::time::sleep(WATCH).await;
+    }
+}
+
+/// `SHOW POOLS` counts, for each database and user, the connections that log in, and the clients that wait for one.
+fn is_about_to_log_in(rows: &[SimpleQueryMessage]) -> bool {
+    let some = |row: &SimpleQueryRow, column: &str| row.get(column).is_some_and(|count| count != "0");
+    rows.iter().any(|row| matches!(row, SimpleQueryMessage::Row(row) if some(row, "sv_login") || some(row, "cl_waiting")))
 }
 
 /// Waits until a pooler holds its clients back.
@@ -218,7 +257,7 @@ async fn arm(world: World<'_>, ordinal: u32) -> Result<Option<Pooler>, PauseErro
     let unreachable = |reason: String| PauseError::Unreachable { pooler: name.clone(), reason };
     let Some((container, console)) = open(world, &name).await.map_err(unreachable)? else { return Ok(None) };
     let watchdog = watchdog(&container).await.map_err(|e| unreachable(one_line(&e)))?;
-    Ok(Some(Pooler { name, container, console, watchdog, paused: false }))
+    Ok(Some(Pooler { name, container, console, watchdog, since: None, paused: false }))
 }
 
 async fn watchdog(container: &Container) -> std::io::Result<ExecStream> {

@@ -1,6 +1,6 @@
 //! A lab of its own for this test run: real Docker hosts, driven through the real binary as an operator would.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -108,6 +108,27 @@ impl Lab {
         command.args(args).env("PGCLUSTERCTL_TOPOLOGY", self.path("topology.toml")).env("XDG_STATE_HOME", self.path("state"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// The same at a terminal of its own, where somebody gives this answer to what is asked. All that was on the screen is in `stdout`,
+    /// with what was drawn over.
+    pub fn at_a_terminal(&self, args: &[&str], answer: &str) -> Run {
+        /// No line of what is shown is cut.
+        const SIZE: &str = "stty rows 50 cols 300";
+        let inner = self.command(args);
+        let words = std::iter::once(inner.get_program()).chain(inner.get_args()).map(|word| word.to_str().expect("UTF-8"));
+        let words = words.map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+        let mut terminal = Command::new("script");
+        terminal.args(["--quiet", "--return", "--flush", "--command", &format!("{SIZE} && {words}"), "/dev/null"]);
+        terminal.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?)))).env("TERM", "xterm");
+        terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = terminal.spawn().expect("script starts");
+        let mut keyboard = child.stdin.take().expect("stdin is piped");
+        writeln!(keyboard, "{answer}").expect("it reads");
+        let output = child.wait_with_output().expect("it ends");
+        drop(keyboard);
+        finished(&output, started.elapsed())
     }
 
     /// Starts a command, to be listened to while it runs.

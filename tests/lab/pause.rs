@@ -20,6 +20,7 @@ const SWITCHOVER: [&str; 5] = ["switchover", "--coordinator", "--yes", "--wait",
 /// thinks better of it, who waits for its end, who ends the next one, and who cannot wait for one that waits.
 pub fn seven_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
     let before = leader_of(lab, "coordinator");
+    all_or_none(lab, runtime, target, &before);
     let open = runtime.block_on(begin(target, -1));
 
     let refused = lab.ctl(&SWITCHOVER[..3]).exits(6);
@@ -69,6 +70,20 @@ pub fn seven_operators(lab: &Lab, runtime: &Runtime, target: &Target) {
     assert_eq!(runtime.block_on(target.number("select count(*) from written where id = -4")), 0);
     becomes_healthy(lab);
     break_the_lock(lab, runtime, target);
+}
+
+/// One pooler stands still: as it cannot be told to hold its clients back, no other one does either, and the leader stays.
+fn all_or_none(lab: &Lab, runtime: &Runtime, target: &Target, leader: &str) {
+    const POOLER: &str = "pgbouncer-2";
+    lab.docker("host2", "pause", POOLER);
+    let refused = lab.ctl(&SWITCHOVER[..3]);
+    lab.docker("host2", "unpause", POOLER);
+    let refused = refused.exits(4);
+    assert!(refused.stderr.contains(&format!("{POOLER} cannot be paused: ")), "{}", refused.stderr);
+    note(format_args!("refused after {:.1} s: {}", refused.took.as_secs_f64(), refused.stderr.trim()));
+    assert_eq!(leader_of(lab, "coordinator"), leader);
+    runtime.block_on(write(target, -6));
+    becomes_healthy(lab);
 }
 
 /// Somebody's switchover waits for a transaction and holds the lock, when the leader has to change at once.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::client::{Target, Writer, detail};
-use super::harness::{Lab, note};
+use super::harness::{Lab, Run, note};
 use super::{ROWS, SHARDS, moves};
 
 /// A fourth group is added and filled, and taken out again; the operator is killed in the middle of the drain and in every step.
@@ -61,8 +61,7 @@ pub fn out_and_in(lab: &Lab, runtime: &Runtime, target: &Target) {
     // The number is free again, also for Patroni, which had registered it before.
     added_by_pieces(lab);
     only_named(lab, runtime, target);
-    lab.ctl(&["shards", "rebalance", "--parallel", "4", "--yes"]).ok();
-    assert!(shards_of(lab, "shard-4") > Some(0));
+    offered(lab);
     lab.ctl(&["health"]).ok();
     runtime.block_on(every_session_defines(target));
     runtime.block_on(target.batch("drop table scaled, everywhere"));
@@ -91,6 +90,22 @@ fn only_named(lab: &Lab, runtime: &Runtime, target: &Target) {
         assert!(up.stderr.contains(told), "{told} is missing:\n{}", up.stderr);
     }
     assert_eq!((shards_of(lab, "shard-4"), jobs()), (Some(0), before), "nothing is moved");
+}
+
+/// Where somebody sits at a terminal `up` shows what would move to a group without shards, and asks. Who says yes sees each move.
+fn offered(lab: &Lab) {
+    let shows = |run: Run, told: &[&str]| {
+        for told in told {
+            assert!(run.stdout.contains(told), "{told} is missing:\n{}", run.stdout);
+        }
+    };
+    let question = ["shard-4 has no shards yet", "  shard-1  shard-4  ", " moves, ", "Move these shards? [y/N]"];
+    let declined = lab.at_a_terminal(&["up"], "n").ok();
+    shows(declined, &[&question[..], &["No shard is moved", "`pgclusterctl shards rebalance` does it at any time"]].concat());
+    assert_eq!(shards_of(lab, "shard-4"), Some(0), "a no moves nothing");
+    let moved = lab.at_a_terminal(&["up"], "y").ok();
+    shows(moved, &[&question[..], &["0 of ", " -> shard-4: ", "finished, "]].concat());
+    assert!(shards_of(lab, "shard-4") > Some(0));
 }
 
 /// What is defined everywhere, by several sessions of the pooler at the same time: those that knew the group before are among them.

@@ -86,7 +86,7 @@ fn run(scenario: &str, number: u32, outage: u64) -> Run {
             routing: Some(ms(outage / 4 - 100)),
         },
         budget: (number == 1).then(budget),
-        promise: Promises { outage: Some(ms(5000)), redundancy: Some(ms(60_000)), ..Promises::default() },
+        promise: Promises { outage: Some(ms(5000)), ..Promises::default() },
         redundancy_restored: Some(ms(30_000)),
         outages: Outages { clients: vec![client(0), client(1)] },
         leaders: vec![span(1, "10.0.0.1", 10, 9950), span(2, "10.0.0.<2>", 9950 + outage, 39_990)],
