@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What quickstart, test and .ci/run share: headings with times, what is missing, Debian packages, the Docker daemon.
+# What quickstart, test, bench and .ci/run share: headings with times, what is missing, Debian packages, the Docker daemon.
 # Sourced by scripts that have `set -euo pipefail` and stand in the project's folder; does nothing by itself.
 
 readonly dockerd_log=${PGCLUSTERCTL_DOCKERD_LOG:-/var/log/dockerd.log}

@@ -19,7 +19,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
     /// The relay could not be made.
-    #[error("{member}: the relay to PostgreSQL failed")]
+    #[error("{member}: no connection could be opened through Docker")]
     Relay {
         /// The member.
         member: String,
