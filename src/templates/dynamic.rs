@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::network::AMONG;
+use super::network::NEAR;
 use crate::topology::Topology;
 use crate::topology::ids::GroupId;
 use crate::topology::model::{Group, Replication};
@@ -104,12 +104,13 @@ fn transport() -> [(&'static str, String); 14] {
         ("ssl_key_file", format!("{TLS}/server.key")),
         ("ssl_min_protocol_version", "TLSv1.2".into()),
         ("password_encryption", "scram-sha-256".into()),
-        ("tcp_keepalives_idle", AMONG.idle.as_secs().to_string()),
-        ("tcp_keepalives_interval", AMONG.interval.as_secs().to_string()),
-        ("tcp_keepalives_count", AMONG.count.to_string()),
-        ("tcp_user_timeout", format!("{}ms", AMONG.user_timeout.as_millis())),
-        // A query whose client is gone is ended instead of running on for nobody.
-        ("client_connection_check_interval", "2s".into()),
+        ("tcp_keepalives_idle", NEAR.idle.as_secs().to_string()),
+        ("tcp_keepalives_interval", NEAR.interval.as_secs().to_string()),
+        ("tcp_keepalives_count", NEAR.count.to_string()),
+        ("tcp_user_timeout", format!("{}ms", NEAR.user_timeout.as_millis())),
+        // A query whose client is gone is ended instead of running on for nobody. One that waits for a lock would get it, and keep
+        // it until its answer has been found to reach nobody.
+        ("client_connection_check_interval", "1s".into()),
         // The default of 60 s would hide a broken replication connection for longer than a failover takes.
         ("wal_receiver_timeout", "5s".into()),
         ("wal_sender_timeout", format!("{}s", WAL_SENDER_TIMEOUT.as_secs())),
@@ -125,9 +126,9 @@ fn node_conninfo() -> String {
     format!(
         "sslmode=require connect_timeout=2 keepalives=1 keepalives_idle={} keepalives_interval={} keepalives_count={} \
          tcp_user_timeout={}",
-        AMONG.idle.as_secs(),
-        AMONG.interval.as_secs(),
-        AMONG.count,
-        AMONG.user_timeout.as_millis(),
+        NEAR.idle.as_secs(),
+        NEAR.interval.as_secs(),
+        NEAR.count,
+        NEAR.user_timeout.as_millis(),
     )
 }

@@ -27,16 +27,10 @@ pub(super) const PATIENCE: Patience = Patience {
     user_timeout: Duration::from_secs(5),
 };
 
-/// Among databases, and from them to HAProxy: nobody else reaches PostgreSQL. A coordinator that is lost with its host, or cut off,
-/// leaves transactions on shards, and their locks have to be gone when the next one begins, which takes 7 s at least. An idle
-/// connection is asked after 3 s, and given up after 5 s of silence (Linux counts `TCP_USER_TIMEOUT` for keepalives, too).
-pub(super) const AMONG: Patience =
-    Patience { idle: Duration::from_secs(3), interval: Duration::from_secs(1), count: 3, user_timeout: DATABASE_USER_TIMEOUT };
-
-/// From HAProxy to servers on the same local network: over before a failover has a new leader, which takes 7 s at least when
-/// a host is lost.
+/// Among databases, and between HAProxy and servers: nobody else reaches PostgreSQL. An idle connection is asked after 2 s, and given up
+/// after 3 s of silence (Linux counts `TCP_USER_TIMEOUT` for keepalives, too).
 pub(super) const NEAR: Patience =
-    Patience { idle: Duration::from_secs(2), interval: Duration::from_secs(1), count: 2, user_timeout: Duration::from_secs(3) };
+    Patience { idle: Duration::from_secs(2), interval: Duration::from_secs(1), count: 2, user_timeout: DATABASE_USER_TIMEOUT };
 
 /// The overlay networks by the key under which stack files know them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

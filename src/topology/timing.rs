@@ -16,8 +16,11 @@ pub const ETCD_ELECTION: Duration = Duration::from_millis(500);
 /// synchronous standby whose host has vanished. The default of 60 s is longer than a failover; a standby answers once a second, and at once
 /// when it is asked after half of this.
 pub const WAL_SENDER_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long data among databases may stay unconfirmed until its connection is given up (`tcp_user_timeout`).
-pub const DATABASE_USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long data to and among databases may stay unconfirmed until its connection is given up (`tcp_user_timeout`). All of them are near each
+/// other. A leader or pooler that vanishes leaves sessions that hold locks, and one that waits for a lock meanwhile has its answer sent
+/// when the synchronous standby is given up, and only then does its time begin: twice this and Patroni's round have to be over when the
+/// next leader begins, which takes 7 s at least.
+pub const DATABASE_USER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often etcd looks for expired leases (etcd, `lease/lessor.go`).
 pub const ETCD_LEASE_SCAN: Duration = Duration::from_millis(500);
 
