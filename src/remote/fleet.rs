@@ -2,9 +2,10 @@
 //! the others.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
+use bollard::models::{LocalNodeState, SwarmInfo};
 use futures_util::future::join_all;
 
 use super::container::{self, Container};
@@ -18,6 +19,10 @@ use crate::topology::model::Host;
 
 /// A daemon that does not say who it is within this time is not waited for.
 const ASK: Duration = Duration::from_secs(2);
+/// How long a Swarm may tell nothing: when a manager is lost or taken out the others elect a leader, and answer nobody meanwhile.
+const ELECTION: Duration = Duration::from_secs(15);
+/// Pause before it is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Patience of a look. A kernel that lives accepts a connection within milliseconds, or at the first repetition after one
 /// second; a login takes some 100 ms, many times that on a loaded host. So `status` knows a dead host soon and takes no busy
@@ -37,6 +42,25 @@ pub struct Link {
     pub ssh: Ssh,
     /// Its Docker daemon, through that session.
     pub docker: Docker,
+}
+
+/// What a host is in a Swarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// It can be told what to change.
+    Manager,
+    /// It may become one that can: it has a node that is not in order, or says nothing in time.
+    Unclear,
+    /// It has no node, or no daemon.
+    None,
+}
+
+fn part_in_swarm(swarm: Option<SwarmInfo>) -> Part {
+    match swarm.map(|swarm| (swarm.control_available, swarm.local_node_state)) {
+        Some((Some(true), _)) => Part::Manager,
+        Some((_, Some(LocalNodeState::ACTIVE | LocalNodeState::PENDING | LocalNodeState::ERROR))) => Part::Unclear,
+        _ => Part::None,
+    }
 }
 
 /// Connections to all hosts of a topology.
@@ -171,13 +195,26 @@ impl Fleet {
         Err(unreachable(self.failures().map(|(_, error)| error)))
     }
 
-    /// A host that answers and is a Swarm manager with a working control plane; the first in the topology's order.
+    /// A host that answers and is a Swarm manager with a working control plane; the first in the topology's order. Waits for a Swarm that
+    /// elects its leader.
     pub async fn manager(&self) -> Result<&Link, FleetError> {
-        let asked = self.links().map(|link| async move {
-            let info = tokio::time::timeout(ASK, link.docker.info()).await.ok()?.ok()?;
-            info.swarm?.control_available?.then_some(link)
-        });
-        join_all(asked).await.into_iter().flatten().next().ok_or(FleetError::NoManager)
+        let started = Instant::now();
+        loop {
+            let asked = join_all(self.links().map(|link| async move {
+                match tokio::time::timeout(ASK, link.docker.info()).await {
+                    Ok(info) => (link, part_in_swarm(info.ok().and_then(|info| info.swarm))),
+                    Err(_) => (link, Part::Unclear),
+                }
+            }));
+            let parts = asked.await;
+            if let Some((link, _)) = parts.iter().find(|(_, part)| *part == Part::Manager) {
+                return Ok(link);
+            }
+            if parts.iter().all(|(_, part)| *part == Part::None) || started.elapsed() > ELECTION {
+                return Err(FleetError::NoManager);
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// The running container of a service.
@@ -263,4 +300,22 @@ fn unreachable<'a>(errors: impl IntoIterator<Item = &'a SshError>) -> FleetError
         hints.extend(error.hints().into_iter().filter(|hint| !hints.contains(hint)).collect::<Vec<_>>());
     }
     FleetError::Unreachable { failures, hints }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_a_control_plane_may_get_one() {
+        let part = |state, control| {
+            part_in_swarm(Some(SwarmInfo { local_node_state: state, control_available: control, ..SwarmInfo::default() }))
+        };
+        assert_eq!(part(Some(LocalNodeState::ACTIVE), Some(true)), Part::Manager);
+        assert_eq!(part(Some(LocalNodeState::ACTIVE), Some(false)), Part::Unclear);
+        assert_eq!(part(Some(LocalNodeState::PENDING), None), Part::Unclear);
+        assert_eq!(part(Some(LocalNodeState::INACTIVE), Some(false)), Part::None);
+        assert_eq!(part(Some(LocalNodeState::LOCKED), Some(false)), Part::None, "it waits for a key");
+        assert_eq!((part(None, None), part_in_swarm(None)), (Part::None, Part::None));
+    }
 }

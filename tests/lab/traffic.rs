@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use super::client::Target;
 use super::harness::{Lab, eventually};
-use super::{RECOVERY, leader_of};
+use super::{RECOVERY, leader_of, member_rows};
 
 /// Two transactions on two shards, each waiting for the other: shown, and ended by the operator.
 pub fn deadlock(lab: &Lab, runtime: &Runtime, target: &Target) {
@@ -154,4 +154,51 @@ pub fn sql(lab: &Lab, place: &[&str], statements: &str) -> String {
     let args: Vec<&str> =
         ["psql"].into_iter().chain(place.iter().copied()).chain(["-XAtq", "--dbname", "app"]).chain(each).collect();
     lab.ctl(&args).ok().stdout.trim().to_owned()
+}
+
+/// A session that waits for a row loses its client without a word, as with a host that loses its power: it is ended while it waits.
+/// It would get the row otherwise, and keep it for as long as TCP takes to find that nobody is told.
+pub fn waits_for_nobody(lab: &Lab, runtime: &Runtime, target: &Target) {
+    const WAITS: &str = "application_name = 'vanishes' and wait_event_type = 'Lock'";
+    const UPDATE: &str = "update vanished set note = note || '+'";
+    runtime.block_on(target.batch("create table vanished (note text); insert into vanished values ('')"));
+    let leader = leader_of(lab, "coordinator");
+    let rows = member_rows(lab);
+    let standby = rows.iter().find(|row| row["group"] == "coordinator" && row["member"] != leader.as_str()).expect("a standby");
+    let (member, host) = (standby["member"].as_str().expect("a name"), standby["host"].as_str().expect("a name"));
+
+    let holder = runtime.block_on(async {
+        let holder = target.connect().await.expect("the VIP takes connections");
+        holder.batch_execute(&format!("begin; {UPDATE}")).await.expect("nobody else has the row");
+        holder
+    });
+    let (password, to) = (format!("PGPASSWORD={}", target.password), format!("host={leader} user=app dbname=app"));
+    let psql = ["exec", member, "--", "env", "PGAPPNAME=vanishes", &password, "psql", &to, "-c", "begin", "-c", UPDATE];
+    let mut waiter = lab.command(&psql).spawn().expect("the binary starts");
+    let mut port = 0;
+    eventually("it waits", RECOVERY, || {
+        port = runtime.block_on(
+            target.number(&format!("select coalesce(max(client_port), 0)::bigint from pg_stat_activity where {WAITS}")),
+        );
+        if port > 0 { Ok(()) } else { Err("nobody does".into()) }
+    });
+    let rules = |verb: &str| {
+        let pid = format!(
+            "$(docker inspect --format '{{{{.State.Pid}}}}' $(docker ps -q --filter label=com.docker.swarm.service.name=pgcluster_{member}))"
+        );
+        let drop =
+            |chain: &str, side: &str| format!("nsenter -t {pid} -n iptables {verb} {chain} -p tcp --{side} {port} -j DROP");
+        lab.on_host(host, &format!("{} && {}", drop("OUTPUT", "sport"), drop("INPUT", "dport")));
+    };
+    rules("-I");
+    eventually("who lost its client waits no more", RECOVERY, || {
+        let left = runtime.block_on(target.number("select count(*) from pg_stat_activity where application_name = 'vanishes'"));
+        if left == 0 { Ok(()) } else { Err("it waits".into()) }
+    });
+    rules("-D");
+    waiter.kill().expect("it can be killed");
+    waiter.wait().expect("it ends");
+    runtime.block_on(holder.batch_execute("commit")).expect("it still has the row");
+    assert_eq!(runtime.block_on(target.number("select length(note)::bigint from vanished")), 1);
+    runtime.block_on(target.batch("drop table vanished"));
 }
