@@ -137,7 +137,7 @@ impl Pooler {
                 self.paused = true;
                 Ok(())
             }
-            Ok(Err(error)) => Err(PauseError::Unreachable { pooler: self.name.clone(), reason: one_line(&error) }),
+            Ok(Err(error)) => Err(unreachable(one_line(&error))),
             Err(_) => Err(PauseError::Busy { pooler: self.name.clone(), limit, held: limit }),
         }
     }

@@ -98,8 +98,7 @@ impl Lab {
 
     /// `docker pause` and the like for the container of a member on that host.
     pub fn docker(&self, host: &str, verb: &str, member: &str) {
-        let all = "docker ps -q --filter label=com.docker.swarm.service.name";
-        self.on_host(host, &format!("docker {verb} $({all}=pgcluster_{member})"));
+        self.on_host(host, &format!("docker {verb} {}", container_of(member)));
     }
 
     /// A command that is not started yet.
@@ -227,6 +226,11 @@ impl Drop for Lab {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// A member's container, for a shell on its host.
+pub fn container_of(member: &str) -> String {
+    format!("$(docker ps -q --filter label=com.docker.swarm.service.name=pgcluster_{member})")
 }
 
 /// A command that runs.

@@ -81,8 +81,8 @@ fn scenario(shards: u32) {
     if shards > 0 {
         with_shards(&lab, &runtime, &write, shards);
     } else {
-        // Clients of the coordinators are held back by the same pools.
         part("a session whose client vanished waits for no row", || traffic::waits_for_nobody(&lab, &runtime, &write));
+        // Clients of the coordinators are held back by the same pools.
         part("switchover beside a transaction that does not end", || pause::seven_operators(&lab, &runtime, &write));
     }
     let groups: Vec<Vec<String>> = groups(shards);

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
 use super::client::Target;
-use super::harness::{Lab, eventually};
+use super::harness::{Lab, container_of, eventually};
 use super::{RECOVERY, leader_of, member_rows};
 
 /// Two transactions on two shards, each waiting for the other: shown, and ended by the operator.
@@ -183,9 +183,7 @@ pub fn waits_for_nobody(lab: &Lab, runtime: &Runtime, target: &Target) {
         if port > 0 { Ok(()) } else { Err("nobody does".into()) }
     });
     let rules = |verb: &str| {
-        let pid = format!(
-            "$(docker inspect --format '{{{{.State.Pid}}}}' $(docker ps -q --filter label=com.docker.swarm.service.name=pgcluster_{member}))"
-        );
+        let pid = format!("$(docker inspect --format '{{{{.State.Pid}}}}' {})", container_of(member));
         let drop =
             |chain: &str, side: &str| format!("nsenter -t {pid} -n iptables {verb} {chain} -p tcp --{side} {port} -j DROP");
         lab.on_host(host, &format!("{} && {}", drop("OUTPUT", "sport"), drop("INPUT", "dport")));
