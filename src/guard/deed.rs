@@ -118,7 +118,7 @@ mod tests {
     }
 
     fn leader(holder: &str, lease: i64) -> Leader {
-        Leader { holder: holder.into(), lease, revision: 5, granted: 20, remaining: 19, heartbeat: None }
+        Leader { holder: holder.into(), lease, revision: 5, granted: 20, remaining: Some(19), heartbeat: None }
     }
 
     fn sample(sent: u64, leaders: &[(&str, &str, i64)]) -> Sample {

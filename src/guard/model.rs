@@ -17,7 +17,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use etcd::Etcd;
@@ -104,8 +104,8 @@ struct Setup {
 enum Violation {
     /// A lease was revoked while its holder led on, so long after its last renewal.
     Early { holder: usize, unrenewed: Duration, at: Duration },
-    /// Two processes acknowledge commits.
-    Both { at: Duration },
+    /// Two processes acknowledge commits. Unless a guard has ended the lease of one of them, it was etcd itself, by `ttl`.
+    Both { at: Duration, by_guard: bool },
 }
 
 #[derive(Debug, Clone)]
@@ -148,6 +148,8 @@ struct World {
     guards: Vec<Guard>,
     setup: Setup,
     outcome: Outcome,
+    /// Leases that guards have ended.
+    ended: BTreeSet<i64>,
     both_since: Option<At>,
 }
 
@@ -174,6 +176,7 @@ fn run(setup: Setup, schedule: Vec<(At, Action)>) -> Outcome {
         guards,
         setup,
         outcome: Outcome::default(),
+        ended: BTreeSet::new(),
         both_since: None,
     };
     world.start(schedule);
@@ -222,9 +225,10 @@ impl World {
     }
 
     fn check(&mut self) {
-        let acknowledging = (0..HOSTS).filter(|p| self.acknowledges(*p)).count();
-        if acknowledging > 1 && !self.outcome.violations.iter().any(|v| matches!(v, Violation::Both { .. })) {
-            self.outcome.violations.push(Violation::Both { at: Duration::from_micros(self.now) });
+        let acknowledging: Vec<usize> = (0..HOSTS).filter(|p| self.acknowledges(*p)).collect();
+        if acknowledging.len() > 1 && !self.outcome.violations.iter().any(|v| matches!(v, Violation::Both { .. })) {
+            let by_guard = acknowledging.iter().any(|p| self.processes[*p].lease.is_some_and(|l| self.ended.contains(&l)));
+            self.outcome.violations.push(Violation::Both { at: Duration::from_micros(self.now), by_guard });
         }
         if self.processes.iter().filter(|p| p.leads).count() > 1 {
             let since = *self.both_since.get_or_insert(self.now);

@@ -78,11 +78,11 @@ pub async fn keep_apart(
     absences: &mut Absences,
     leader: &Leader,
 ) -> Result<Placement, StoreError> {
-    if !is_calm(leader.granted, leader.remaining) {
-        return Ok(Placement::Good);
-    }
     let raft: Raft = store.raft().await?;
     if !raft.leads || !containers.lives(&leader.holder).await.unwrap_or(false) {
+        return Ok(Placement::Good);
+    }
+    if !store.time_to_live(leader.lease).await?.is_some_and(|life| is_calm(life.granted, life.remaining)) {
         return Ok(Placement::Good);
     }
     let beside = leader.holder.clone();
@@ -137,7 +137,7 @@ mod tests {
             lease,
             revision: 1,
             granted: 20,
-            remaining: 19,
+            remaining: Some(19),
             heartbeat: None,
         });
         let group = Group { leader, ..Group::default() };

@@ -1,4 +1,4 @@
-//! The guard at work: looks five times a second, listens to Docker, and acts on what [`super::watch`] concludes.
+//! The guard at work: looks five times a second, and when a lease is due to be revoked, listens to Docker, and acts on what [`super::watch`] concludes.
 //!
 //! Every decision is a line on stderr (`key=value`, readable by people and by log collectors) and a counter; what is done several
 //! times a second is a line for the first time.
@@ -122,11 +122,15 @@ impl Guard {
         loop {
             tokio::select! {
                 _ = ticks.tick() => match self.look().await {
-                    Ok(_) if blind => {
-                        log_line("event=sees_again");
-                        blind = false;
+                    Ok(_) => {
+                        if std::mem::take(&mut blind) {
+                            log_line("event=sees_again");
+                        }
+                        let now = self.store.now();
+                        if let Some(left) = self.watch.due(now).map(|due| due - now).filter(|left| *left < LOOK) {
+                            ticks.reset_after(left);
+                        }
                     }
-                    Ok(_) => {}
                     Err(error) if !blind => {
                         log_line(&format!("event=blind reason=\"{error}\""));
                         blind = true;

@@ -3,6 +3,7 @@
 //! A guard whose member is down or cut off sees nothing and does nothing; the others see.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, Compare, CompareOp, EventType, GetOptions, KeyValue, Txn, TxnOp, WatchOptions};
@@ -65,7 +66,18 @@ pub struct Store {
     /// The same for heartbeats: not among the keys that Patronis watch, or each would wake them all.
     heartbeats: String,
     heard: Heard,
+    /// Leases whose holders' heartbeats the last look showed, with the seconds that they were granted for. Copies share it.
+    beating: Arc<Mutex<BTreeMap<i64, u64>>>,
     clock: Clock,
+}
+
+/// The time of a lease, in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// That it was granted for.
+    pub granted: u64,
+    /// That is left, rounded down.
+    pub remaining: u64,
 }
 
 impl std::fmt::Debug for Store {
@@ -80,7 +92,7 @@ impl Store {
         let client = lazy(endpoint).await.map_err(|source| GuardError::Endpoint { endpoint: endpoint.to_owned(), source })?;
         let scope = format!("/service/{cluster}/");
         let heartbeats = format!("{HEARTBEATS}{scope}");
-        Ok(Self { client, scope, heartbeats, heard: Heard::default(), clock: Clock::start() })
+        Ok(Self { client, scope, heartbeats, heard: Heard::default(), beating: Arc::default(), clock: Clock::start() })
     }
 
     /// By the guard's clock.
@@ -88,7 +100,8 @@ impl Store {
         self.clock.now()
     }
 
-    /// One look at all leader keys, their leases and heartbeats. The last question is one that only a leader with a quorum behind it
+    /// One look at all leader keys, their leases and heartbeats. For how long a lease still lasts only etcd's leader knows, whom the
+    /// other members have to ask: they are not asked where there was a heartbeat, which tells more. The last question is one that only a leader with a quorum behind it
     /// can answer: with the same term before and after, what was answered in between is that leader's word.
     pub async fn sample(&self) -> Result<Sample, StoreError> {
         let sent = self.now();
@@ -113,8 +126,14 @@ impl Store {
             let group = groups.entry(group).or_default();
             (group.settings, group.sole_standby) = (settings(config), sole_standby);
         }
-        let lives = try_join_all(leaders.iter().map(|(_, kv)| self.time_to_live(kv.lease()))).await?;
-        for ((group, kv), life) in leaders.into_iter().zip(lives) {
+        let known = self.beating().clone();
+        let lives = try_join_all(leaders.iter().map(|(_, kv)| async {
+            match known.get(&kv.lease()) {
+                Some(granted) => Ok(Some((*granted, None))),
+                None => self.time_to_live(kv.lease()).await.map(|life| life.map(|life| (life.granted, Some(life.remaining)))),
+            }
+        }));
+        for ((group, kv), life) in leaders.iter().zip(lives.await?) {
             // Gone between two questions: then nobody leads.
             let leader = life.map(|(granted, remaining)| Leader {
                 holder: String::from_utf8_lossy(kv.value()).into_owned(),
@@ -124,7 +143,7 @@ impl Store {
                 remaining,
                 heartbeat: None,
             });
-            groups.entry(group).or_default().leader = leader;
+            groups.entry(group.clone()).or_default().leader = leader;
         }
         let heartbeats = self.client.clone().get(self.heartbeats.as_str(), Some(all)).await?;
         if heartbeats.header().map(etcd_client::ResponseHeader::raft_term) != Some(term) {
@@ -139,6 +158,8 @@ impl Store {
                 leader.heartbeat = Some(self.heard.shown(&group, kv.mod_revision(), answered));
             }
         }
+        let leaders = groups.values().filter_map(|group| group.leader.as_ref());
+        *self.beating() = leaders.filter(|l| l.heartbeat.is_some()).map(|l| (l.lease, l.granted)).collect();
         Ok(Sample { sent, answered, term, groups })
     }
 
@@ -158,10 +179,17 @@ impl Store {
         Ok(())
     }
 
-    async fn time_to_live(&self, lease: i64) -> Result<Option<(u64, u64)>, StoreError> {
+    fn beating(&self) -> std::sync::MutexGuard<'_, BTreeMap<i64, u64>> {
+        self.beating.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For how long a lease still lasts; `None` when it is gone.
+    pub async fn time_to_live(&self, lease: i64) -> Result<Option<Life>, StoreError> {
         match self.client.clone().lease_time_to_live(lease, None).await {
             Ok(answer) => {
-                Ok(u64::try_from(answer.ttl()).ok().zip(u64::try_from(answer.granted_ttl()).ok()).map(|(r, g)| (g, r)))
+                let seconds = |value: i64| u64::try_from(value).ok();
+                let life = seconds(answer.granted_ttl()).zip(seconds(answer.ttl()));
+                Ok(life.map(|(granted, remaining)| Life { granted, remaining }))
             }
             Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(error.into()),

@@ -65,8 +65,8 @@ pub struct Leader {
     pub revision: i64,
     /// Time the lease was granted for, in whole seconds.
     pub granted: u64,
-    /// What is left of it, in whole seconds, rounded down.
-    pub remaining: u64,
+    /// What is left of it, in whole seconds, rounded down; `None` where it was not asked for, as a heartbeat tells more.
+    pub remaining: Option<u64>,
     /// The last heartbeat that its holder wrote with this lease; `None` where it writes none.
     pub heartbeat: Option<Heartbeat>,
 }
@@ -157,6 +157,11 @@ impl Watch {
         self.tracks.iter().map(move |(group, t)| (group.as_str(), now.saturating_sub(t.renewed_by), t.bound + self.margin))
     }
 
+    /// The next moment after `now` at which a look may find that a lease has to be revoked.
+    pub fn due(&self, now: Duration) -> Option<Duration> {
+        self.tracks.values().map(|t| t.renewed_by + t.bound + self.margin).filter(|due| *due > now).min()
+    }
+
     /// Hears that the guard runs, whether or not it sees anything. After a pause of it nothing counts that was before: whoever
     /// stopped it may have stopped the leaders, too, while clocks went on.
     pub fn awake(&mut self, now: Duration) {
@@ -221,26 +226,27 @@ fn follow(known: Option<Track>, last: Option<(Duration, u64)>, sample: &Sample, 
     let begins = Track { lease: leader.lease, heartbeat, since: seen, renewed_by: seen, bound };
     let (Some(track), Some((before, term))) = (known, last) else { return begins };
     let gap = seen.saturating_sub(before);
-    let renewed_by = match (track.heartbeat, leader.heartbeat) {
-        (last, Some(now)) if gap <= SILENCE => {
+    let renewed_by = match (track.heartbeat, leader.heartbeat, leader.remaining) {
+        (last, Some(now), _) if gap <= SILENCE => {
             if last == heartbeat {
                 track.renewed_by
             } else {
                 now.heard.max(track.since)
             }
         }
-        (None, None) if gap <= HOLE => renewed_by_lease(&track, before, term == sample.term, leader, seen),
+        (None, None, Some(remaining)) if gap <= HOLE => {
+            // By etcd's count.
+            let idle = Duration::from_secs(leader.granted.saturating_sub(remaining + 1));
+            renewed_by_lease(&track, before, term == sample.term, seen.saturating_sub(idle))
+        }
         _ => return begins,
     };
     Track { since: track.since, renewed_by, ..begins }
 }
 
-/// What etcd's count of a lease's time proves.
-fn renewed_by_lease(track: &Track, before: Duration, same_term: bool, leader: &Leader, seen: Duration) -> Duration {
-    // By etcd's count. A new etcd leader extends all leases. That is no renewal, but from here it looks like one that happened
-    // a little later than the extension did: it delays a verdict and never hastens one.
-    let idle = Duration::from_secs(leader.granted.saturating_sub(leader.remaining + 1));
-    let by_etcd = seen.saturating_sub(idle);
+/// What etcd's count of a lease's time proves. A new etcd leader extends all leases. That is no renewal, but from here it looks like
+/// one that happened a little later than the extension did: it delays a verdict and never hastens one.
+fn renewed_by_lease(track: &Track, before: Duration, same_term: bool, by_etcd: Duration) -> Duration {
     // Seen from before the last sample on: then it is the last sample that tells, and the own clock. A new term is a new
     // witness: renewals under the old etcd leader after the last sample are known to nobody.
     let witnessed = same_term && by_etcd <= before;
@@ -270,7 +276,7 @@ mod tests {
 
     /// What etcd shows at `at` of a lease that was last set to its whole time at `set`. All in milliseconds.
     fn sample(at: u64, set: u64, lease: i64, term: u64, settings: Settings) -> Sample {
-        let remaining = (TTL * 1_000).saturating_sub(at - set) / 1_000;
+        let remaining = Some((TTL * 1_000).saturating_sub(at - set) / 1_000);
         let leader = Leader { holder: "coordinator-1".into(), lease, revision: 5, granted: TTL, remaining, heartbeat: None };
         let group = Group { leader: Some(leader), settings: Some(settings), sole_standby: true, woken: 0 };
         Sample { sent: ms(at), answered: ms(at + ANSWER), term, groups: BTreeMap::from([("0".into(), group)]) }
@@ -308,6 +314,21 @@ mod tests {
             let after = revoked.expect("a verdict") - renewed;
             assert!((7_300..7_650).contains(&after), "phase {phase}: {after}");
         }
+    }
+
+    #[test]
+    fn a_look_at_the_moment_that_is_due_finds_what_one_before_does_not() {
+        let mut watch = watch();
+        assert_eq!(watch.due(ms(0)), None, "nothing is watched");
+        assert_eq!(watch.observe(&beating(10_000, 9_900, 1)), []);
+        let due = ms(10_000 + ANSWER + 7_300);
+        assert_eq!(watch.due(ms(10_020)), Some(due));
+        for at in (10_200..17_300).step_by(200).chain([17_319]) {
+            assert_eq!(watch.observe(&beating(at, 9_900, 1)), [], "{at}");
+        }
+        assert_eq!(watch.due(ms(17_319)), Some(due));
+        assert_eq!(watch.observe(&beating(17_320, 9_900, 1)).len(), 1);
+        assert_eq!(watch.due(due), None, "it is over, and there is no hurry with the next one");
     }
 
     #[test]
@@ -385,9 +406,10 @@ mod tests {
 
     /// The same of a leader with a heartbeat, last written at `beat`, which is its revision, too.
     fn beating(at: u64, beat: u64, term: u64) -> Sample {
-        // Any time that is left, as after an extension: it tells nothing where there is a heartbeat.
         let mut sample = sample(at, at, 1, term, DEFAULTS);
         let leader = sample.groups.get_mut("0").and_then(|group| group.leader.as_mut()).expect("a leader");
+        // Any time that is left, as after an extension: it tells nothing where there is a heartbeat, and is not always asked for.
+        leader.remaining = leader.remaining.filter(|_| at.is_multiple_of(400));
         let heard = sample.answered;
         leader.heartbeat = Some(Heartbeat { revision: i64::try_from(beat).expect("small"), heard });
         sample
@@ -462,6 +484,18 @@ mod tests {
         assert_eq!(live(&mut watch, 10_200, 60_000, u64::MAX, DEFAULTS), None);
         let revoked = live(&mut watch, 60_000, 90_000, 60_000, DEFAULTS);
         assert!(revoked.is_some_and(|at| (67_300..67_650).contains(&at)), "{revoked:?}");
+    }
+
+    #[test]
+    fn a_lease_whose_time_nobody_asked_for_proves_nothing() {
+        let mut watch = watch();
+        let unasked = |at| {
+            let mut sample = beating(at, 9_900, 1);
+            let leader = sample.groups.get_mut("0").and_then(|group| group.leader.as_mut()).expect("a leader");
+            (leader.remaining, leader.heartbeat) = (None, None);
+            sample
+        };
+        assert_eq!((10_000..60_000).step_by(200).find(|at| !watch.observe(&unasked(*at)).is_empty()), None);
     }
 
     #[test]

@@ -81,6 +81,7 @@ struct LeaderView {
     connect: String,
     handshake: String,
     retries: u32,
+    check: String,
 }
 
 impl From<LeaderRoute> for LeaderView {
@@ -90,6 +91,7 @@ impl From<LeaderRoute> for LeaderView {
             connect: show_duration(route.connect),
             handshake: show_duration(route.handshake),
             retries: route.retries,
+            check: show_duration(route.check),
         }
     }
 }

@@ -210,6 +210,15 @@ fn whoever_waits_for_a_leader_is_more_patient_than_the_next_one_on_the_way() {
     assert!(route.handshake < timing::POOLER_CONNECT_TIMEOUT);
 }
 
+/// Sessions of a leader that stands still must not outlast the guard's patience with it.
+#[test]
+fn a_leader_that_stands_still_is_out_before_the_next_one_leads() {
+    let check = timing::SERVER_CHECK;
+    let out = check.up + (timing::LEADER_ROUTE.check * check.fall) + check.changing * (check.fall - 1);
+    let topology = topology();
+    assert!(out < topology.guard.revokes_after(&topology.failover), "{out:?}");
+}
+
 /// The part of a configuration that belongs to a backend of HAProxy.
 fn backend<'a>(artifacts: &'a Artifacts, proxy: &str, name: &str) -> &'a str {
     let service = artifacts.service(proxy).expect("rendered");

@@ -77,6 +77,10 @@ pub struct LeaderRoute {
     pub handshake: Duration,
     /// How often all of it begins anew; the pooler's patience ends sooner.
     pub retries: u32,
+    /// How long Patroni may take to say whether it leads. Two answers that are later end all sessions of a leader, so a host that is
+    /// busy has more time than other servers have ([`SERVER_CHECK`]); and less than half of what it takes until another one leads, for
+    /// which sessions of one that stands still have to be over (7 s at least).
+    pub check: Duration,
 }
 
 /// Connecting takes one round trip between hosts that are near, or some within a region.
@@ -85,6 +89,7 @@ pub const LEADER_ROUTE: LeaderRoute = LeaderRoute {
     connect: Duration::from_millis(200),
     handshake: Duration::from_millis(3_500),
     retries: 12,
+    check: Duration::from_secs(2),
 };
 
 /// How long PgBouncer waits for a connection to the server (`server_connect_timeout`): longer than HAProxy, which waits for a leader

@@ -44,12 +44,15 @@ fn leaves_schemas_of_others_alone(lab: &Lab) {
     psql("drop schema pgclusterctl_drill");
 }
 
-/// A shard group comes, gets its share, and goes with all of it while clients write: none of their transactions may fail. Few clients:
-/// how fast shards move beside many is a question to a machine that does nothing else, too.
-pub fn grow_and_shrink(lab: &Lab) {
-    let (_, found, _) = prove(lab, "drills-shards", &["grow-and-shrink", "--seed", "2", "--clients", "2"]);
-    let run = &found["runs"][0];
-    assert_eq!((&run["scenario"], &run["passed"]), (&"grow-and-shrink".into(), &true.into()), "{run:#}");
+/// A shard group's leader is killed and handed over; a group comes, gets its share, and goes with all of it while clients write: none
+/// of their transactions may fail. Few clients: how fast shards move beside many is a question to a machine that does nothing else, too.
+pub fn of_shard_groups(lab: &Lab) {
+    let wanted = ["shard-leader-kill", "shard-switchover", "grow-and-shrink"];
+    let (_, found, _) = prove(lab, "drills-shards", &[&wanted[..], &["--seed", "2", "--clients", "2"]].concat());
+    let runs = found["runs"].as_array().expect("runs");
+    let carried_out: Vec<_> = runs.iter().filter_map(|run| run["scenario"].as_str()).collect();
+    assert_eq!(carried_out, wanted);
+    assert!(runs.iter().all(|run| run["passed"] == true), "{runs:#?}");
     lab.ctl(&["plan", "--check"]).ok();
 }
 

@@ -56,8 +56,8 @@ fn has_citus() -> bool {
 }
 
 fn scenario(shards: u32) {
-    // What takes long and knows no shards is done once: with them where they can be had.
-    let all = shards > 0 || !has_citus() || is_partial();
+    // The loss of a host is done once: with shards where they can be had.
+    let with_losses = shards > 0 || !has_citus() || is_partial();
     let runtime = Runtime::new().expect("a runtime");
     let lab = step("lab up", || Lab::start(shards));
     if lab.is_new {
@@ -95,25 +95,23 @@ fn scenario(shards: u32) {
         }
     }
     part("a setting that needs a restart is rolled out", || change_a_setting(&lab, &runtime, &write, shards));
-    if all {
-        if is_wanted("loss of the host") {
-            lose_a_host(&lab, &runtime, &write, shards);
-        }
-        part("drills", || drills::for_every_night(&lab));
+    if with_losses && is_wanted("loss of the host") {
+        lose_a_host(&lab, &runtime, &write, shards);
     }
     if shards > 0 {
-        part("a drill in which a shard group comes and goes", || drills::grow_and_shrink(&lab));
+        part("drills of shard groups", || drills::of_shard_groups(&lab));
     } else {
         // Half an hour is enough for one scenario, and these know no shards.
+        part("drills", || drills::for_every_night(&lab));
         part("a drill leaves an ill cluster alone", || drills::refuse_an_ill_cluster(&lab));
         part("a drill dies with a fault in place", || drills::die_in_the_middle(&lab));
         part("a drill goes on after what cannot be carried out", || drills::one_goes_on(&lab));
         part("a reader comes, serves reads, never leads, and goes", || read::from_a_fourth_host(&lab, &runtime, &write));
-    }
-    if all {
         part("the last coordinator is taken out while it leads, and comes back", || {
             member::out_and_back(&lab, &runtime, &write);
         });
+    }
+    if with_losses {
         part("a lost host is replaced, the operator is killed", || hosts::replace_a_lost_one(&lab, &runtime, &write));
     }
     part("down keeps the data, up finds it again", || {

@@ -108,14 +108,15 @@ impl Eye {
         if let Some(last) = self.seen.last()
             && let Some(before) = last.groups.get("0").and_then(|g| g.leader.as_ref())
         {
+            let (now, before) = (leader.remaining.unwrap_or_default(), before.remaining.unwrap_or_default());
             if term != last.term {
                 let passed = (shown.answered - last.answered).as_secs();
-                self.surplus += leader.remaining.saturating_sub(before.remaining.saturating_sub(self.surplus + passed));
-            } else if leader.remaining > before.remaining {
+                self.surplus += now.saturating_sub(before.saturating_sub(self.surplus + passed));
+            } else if now > before {
                 self.surplus = 0;
             }
         }
-        leader.remaining = leader.remaining.saturating_sub(self.surplus);
+        leader.remaining = leader.remaining.map(|remaining| remaining.saturating_sub(self.surplus));
     }
 
     fn forget(&mut self, sample: &Sample) {
@@ -152,6 +153,8 @@ pub struct Guard {
     /// When each lease of a leader key was first seen, by the clock of Docker's events.
     pub seen: BTreeMap<i64, Duration>,
     heard: Heard,
+    /// The lease whose holder's heartbeat the last look showed.
+    beating: Option<i64>,
     /// To be looked into.
     pub deaths: VecDeque<Death>,
 }
@@ -227,6 +230,7 @@ impl Guard {
             stopped_until: 0,
             seen,
             heard: Heard::default(),
+            beating: None,
             deaths,
         }
     }
@@ -261,7 +265,7 @@ impl World {
         guard.began = now;
         guard.eye = Eye::new(guard.rule);
         guard.seen.clear();
-        guard.heard = Heard::default();
+        (guard.heard, guard.beating) = (Heard::default(), None);
         guard.deaths.clear();
         self.next_look(g, now + SECOND, Look::Begin);
     }
@@ -355,7 +359,10 @@ impl World {
                 asking.group.sole_standby = self.setup.synchronous && self.etcd.view.sync.1.is_some();
             }
             1 => {
-                let remaining = asking.key.and_then(|key| self.etcd.remaining(key.lease, now));
+                let beating = self.guards[g].beating;
+                let remaining = asking.key.and_then(|key| {
+                    if beating == Some(key.lease) { Some(None) } else { self.etcd.remaining(key.lease, now).map(Some) }
+                });
                 asking.group.leader = asking.key.zip(remaining).map(|(key, remaining)| Leader {
                     holder: key.holder.to_string(),
                     lease: key.lease,
@@ -394,6 +401,7 @@ impl World {
         if let Some(heartbeat) = group.leader.as_mut().and_then(|leader| leader.heartbeat.as_mut()) {
             *heartbeat = guard.heard.shown("0", heartbeat.revision, answered);
         }
+        guard.beating = group.leader.as_ref().filter(|leader| leader.heartbeat.is_some()).map(|leader| leader.lease);
         let sample = Sample { sent, answered, term, groups: BTreeMap::from([("0".to_owned(), group)]) };
         for verdict in guard.eye.observe(&sample) {
             let at = self.now + self.pause();
@@ -413,8 +421,10 @@ impl World {
     }
 
     fn look_again(&mut self, g: usize, from: At) {
-        let pause = self.guards[g].clock.takes(LOOK);
-        self.next_look(g, from + pause, Look::Begin);
+        let guard = &self.guards[g];
+        let now = guard.now(from);
+        let pause = guard.eye.watch.due(now).map_or(LOOK, |due| LOOK.min(due - now));
+        self.next_look(g, from + guard.clock.takes(pause), Look::Begin);
     }
 
     /// Tells guards of the heartbeat that was written just now.
@@ -447,6 +457,7 @@ impl World {
         }
         let Some(renewed) = self.etcd.renewed(lease) else { return };
         self.etcd.end(lease);
+        self.ended.insert(lease);
         self.outcome.revoked.push((self.now, self.now - renewed));
         // A holder that came back after the look is not what the look was wrong about: it finds its lease gone. That excuses what was
         // under way, and no more.

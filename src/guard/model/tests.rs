@@ -66,6 +66,10 @@ fn both(outcome: &Outcome) -> bool {
     outcome.violations.iter().any(|v| matches!(v, Violation::Both { .. }))
 }
 
+fn both_by_etcd(outcome: &Outcome) -> bool {
+    outcome.violations.iter().all(|v| matches!(v, Violation::Both { by_guard: false, .. }))
+}
+
 fn assert_safe<'a>(outcomes: impl IntoIterator<Item = (u64, &'a Outcome)>) {
     for (seed, outcome) in outcomes {
         assert_eq!(outcome.violations, [], "run {seed}");
@@ -82,8 +86,9 @@ fn no_schedule_makes_a_guard_depose_a_leader_that_leads() {
     }
 }
 
-/// Here a leader acknowledges alone, and the time is the only lock. It has one gap: who comes back while its end is on the way to etcd
-/// leads on for the moment that it takes to find its lease gone.
+/// Here a leader acknowledges alone, and the time is the only lock. It has two gaps, each the moment that a leader takes to find its lease
+/// gone: who comes back while its end is on the way to etcd leads on for that long; and so does who stood still for `ttl` together with
+/// etcd, which ends its lease itself as soon as both go on.
 #[test]
 fn no_schedule_makes_two_leaders_acknowledge_where_commits_wait_for_nobody() {
     for (contract, heartbeats) in [Contract::Rule, Contract::Source].into_iter().flat_map(|c| WAYS.map(|way| (c, way))) {
@@ -91,7 +96,8 @@ fn no_schedule_makes_two_leaders_acknowledge_where_commits_wait_for_nobody() {
         let runs: Vec<_> = (0..500).map(run).collect();
         let revoked: usize = runs.iter().map(|(_, o)| o.revoked.len()).sum();
         assert!(revoked > 150, "{contract:?}: only {revoked} revocations");
-        let (gap, others): (Vec<_>, Vec<_>) = runs.iter().partition(|(_, o)| both(o) && !o.came_back.is_empty());
+        let (gap, others): (Vec<_>, Vec<_>) =
+            runs.iter().partition(|(_, o)| both(o) && (!o.came_back.is_empty() || both_by_etcd(o)));
         assert!(gap.len() <= 2, "{contract:?}: {} runs of 500", gap.len());
         assert_safe(others.into_iter().map(|(seed, o)| (*seed, o)));
     }

@@ -141,7 +141,8 @@ pub(super) fn lease(topology: &Topology) -> Vec<Term> {
             show(timings.retry_timeout),
         );
         let guards = format!(
-            "guard.margin {}; a guard sees a renewal up to {} late; revoking is one write to etcd (estimate)",
+            "guard.margin {}; a guard looks right then, and again {} later when that look fails; revoking is one write to \
+             etcd (estimate)",
             show(guard.margin),
             show(GUARD_LOOK),
         );
@@ -154,13 +155,8 @@ pub(super) fn lease(topology: &Topology) -> Vec<Term> {
             terms.push(term("Patroni's late step down", late, late, source).lever(patroni_lever(timings)));
         }
         terms.push(
-            term(
-                "guard",
-                guard.margin + GUARD_LOOK / 2 + ETCD_WRITE.expected,
-                guard.margin + GUARD_LOOK + ETCD_WRITE.worst,
-                guards,
-            )
-            .lever(margin),
+            term("guard", guard.margin + ETCD_WRITE.expected, guard.margin + GUARD_LOOK + ETCD_WRITE.worst, guards)
+                .lever(margin),
         );
         return terms;
     }
