@@ -1,4 +1,5 @@
-//! The guard at work: looks five times a second, and when a lease is due to be revoked, listens to Docker, and acts on what [`super::watch`] concludes.
+//! The guard at work: looks five times a second, and when a lease is due to be revoked, listens to Docker, and acts on what
+//! [`super::watch`] concludes.
 //!
 //! Every decision is a line on stderr (`key=value`, readable by people and by log collectors) and a counter; what is done several
 //! times a second is a line for the first time.

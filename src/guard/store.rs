@@ -101,8 +101,9 @@ impl Store {
     }
 
     /// One look at all leader keys, their leases and heartbeats. For how long a lease still lasts only etcd's leader knows, whom the
-    /// other members have to ask: they are not asked where there was a heartbeat, which tells more. The last question is one that only a leader with a quorum behind it
-    /// can answer: with the same term before and after, what was answered in between is that leader's word.
+    /// other members have to ask: they are not asked where there was a heartbeat, which tells more. The last question is one that
+    /// only a leader with a quorum behind it can answer: with the same term before and after, what was answered in between is that
+    /// leader's word.
     pub async fn sample(&self) -> Result<Sample, StoreError> {
         let sent = self.now();
         let all = GetOptions::new().with_prefix();
@@ -133,7 +134,8 @@ impl Store {
                 None => self.time_to_live(kv.lease()).await.map(|life| life.map(|life| (life.granted, Some(life.remaining)))),
             }
         }));
-        for ((group, kv), life) in leaders.iter().zip(lives.await?) {
+        let lives = lives.await?;
+        for ((group, kv), life) in leaders.into_iter().zip(lives) {
             // Gone between two questions: then nobody leads.
             let leader = life.map(|(granted, remaining)| Leader {
                 holder: String::from_utf8_lossy(kv.value()).into_owned(),
@@ -143,7 +145,7 @@ impl Store {
                 remaining,
                 heartbeat: None,
             });
-            groups.entry(group.clone()).or_default().leader = leader;
+            groups.entry(group).or_default().leader = leader;
         }
         let heartbeats = self.client.clone().get(self.heartbeats.as_str(), Some(all)).await?;
         if heartbeats.header().map(etcd_client::ResponseHeader::raft_term) != Some(term) {

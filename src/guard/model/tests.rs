@@ -87,8 +87,8 @@ fn no_schedule_makes_a_guard_depose_a_leader_that_leads() {
 }
 
 /// Here a leader acknowledges alone, and the time is the only lock. It has two gaps, each the moment that a leader takes to find its lease
-/// gone: who comes back while its end is on the way to etcd leads on for that long; and so does who stood still for `ttl` together with
-/// etcd, which ends its lease itself as soon as both go on.
+/// gone: who comes back while its end is on the way to etcd leads on for that long; and so does who still leads when `ttl` is over, as after
+/// everything stood still for so long: etcd ends its lease itself, guards or not.
 #[test]
 fn no_schedule_makes_two_leaders_acknowledge_where_commits_wait_for_nobody() {
     for (contract, heartbeats) in [Contract::Rule, Contract::Source].into_iter().flat_map(|c| WAYS.map(|way| (c, way))) {
