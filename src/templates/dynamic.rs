@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::network::NEAR;
 use crate::topology::Topology;
 use crate::topology::ids::GroupId;
-use crate::topology::model::{Group, Replication};
+use crate::topology::model::{Group, Replication, VectorEngine};
 use crate::topology::resources::postgres_parameters;
 use crate::topology::timing::WAL_SENDER_TIMEOUT;
 
@@ -83,6 +83,11 @@ fn parameters(topology: &Topology, group: GroupId) -> BTreeMap<String, String> {
         // Citus splits shards through an output plugin of its own, which newer minor releases (17.12) refuse unless it is named
         // beside their defaults. Patroni leaves the setting out where PostgreSQL does not know it.
         parameters.insert("output_plugin_libraries".into(), "pgoutput, test_decoding, citus".into());
+    }
+    if topology.vector == VectorEngine::Ruvector {
+        // An HNSW index of ruvector-postgres 2.0.6 offers itself for scans without an order, which need no column of it, and finds
+        // nothing then: `select count(*)` of a table with one is 0. Such a plan is an index-only scan, always.
+        parameters.insert("enable_indexonlyscan".into(), "off".into());
     }
     parameters.extend(postgres_parameters(topology, group));
     parameters

@@ -184,6 +184,18 @@ fn settings_and_timings_restart_nothing() {
 }
 
 /// `observe` and `health` know these backends, and the leader's servers in the last one, by name.
+/// An index of RuVector finds nothing where it is scanned for rows alone.
+#[test]
+fn ruvector_is_never_asked_for_rows_without_an_order() {
+    let index_only = |topology: &Topology| {
+        let settings = rendered(topology).dynamic.into_values();
+        settings.map(|group| group["postgresql"]["parameters"]["enable_indexonlyscan"].clone()).collect::<Vec<_>>()
+    };
+    assert!(index_only(&topology()).iter().all(serde_json::Value::is_null));
+    let ruvector = Topology { vector: VectorEngine::Ruvector, ..topology() };
+    assert_eq!(index_only(&ruvector), vec!["off"; ruvector.groups.len()]);
+}
+
 #[test]
 fn haproxys_backends_have_the_names_that_others_know() {
     let artifacts = rendered(&topology());
