@@ -183,7 +183,6 @@ fn settings_and_timings_restart_nothing() {
     assert_ne!(before.dynamic, after.dynamic);
 }
 
-/// `observe` and `health` know these backends, and the leader's servers in the last one, by name.
 /// An index of RuVector finds nothing where it is scanned for rows alone.
 #[test]
 fn ruvector_is_never_asked_for_rows_without_an_order() {
@@ -196,6 +195,7 @@ fn ruvector_is_never_asked_for_rows_without_an_order() {
     assert_eq!(index_only(&ruvector), vec!["off"; ruvector.groups.len()]);
 }
 
+/// `observe` and `health` know these backends, and the leader's servers in the last one, by name.
 #[test]
 fn haproxys_backends_have_the_names_that_others_know() {
     let artifacts = rendered(&topology());
