@@ -105,8 +105,15 @@ pub async fn run(topology: &Path, command: &[&str]) -> Result<(), DrillError> {
     if status.success() {
         return Ok(());
     }
-    let said = text.lines().find(|line| line.starts_with("error")).or(text.lines().last()).unwrap_or_default();
-    Err(no_end(command, format!("ended with {status}: {said}")))
+    Err(no_end(command, format!("ended with {status}: {}", complaint(&text))))
+}
+
+/// The error at the end of what a command printed, with its causes; or its last line.
+fn complaint(text: &str) -> String {
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("error"));
+    let Some(error) = lines.next() else { return text.lines().last().unwrap_or_default().to_owned() };
+    let causes = lines.map(str::trim).take_while(|line| line.starts_with("because: "));
+    causes.fold(error.to_owned(), |said, cause| format!("{said}; {cause}"))
 }
 
 fn start(topology: &Path, command: &[&str]) -> Result<Child, DrillError> {
@@ -143,6 +150,13 @@ mod tests {
             "a value that is in use changes nothing"
         );
         assert!(changed("postgres = 3").is_err());
+    }
+
+    #[test]
+    fn a_complaint_has_its_causes() {
+        let text = "step 3 of 9\nerror: 8 of 9 steps done\n  because: coordinator: no\n  because: so\n  hint: run it again\n";
+        assert_eq!(complaint(text), "error: 8 of 9 steps done; because: coordinator: no; because: so");
+        assert_eq!((complaint("step 3 of 9\nKilled\n"), complaint("")), ("Killed".into(), String::new()));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use probe::Measurement;
 use crate::consent::Consent;
 use crate::engine::runner::look;
 use crate::observe::model::GroupState;
-use crate::observe::{Probe, Scope, observe};
+use crate::observe::{Scope, group_state, observe};
 use crate::output::{Step, Ui};
 use crate::plan::Condition;
 use crate::plan::candidate::{Candidate, Occasion, choose};
@@ -84,12 +84,8 @@ impl Change {
 
 /// A group's state in etcd.
 pub async fn state(world: World<'_>, group: GroupId) -> Result<GroupState, FailoverError> {
-    let observed = observe(world.topology, world.fleet, Scope::of_conditions(&[Condition::Leader { group }])).await;
     let blind = |reason: String| FailoverError::Blind { group: group.to_string(), reason };
-    match observed.patroni {
-        Probe::Known(mut groups) => groups.remove(&group).ok_or_else(|| blind("etcd has no keys of it".into())),
-        Probe::Failed(error) => Err(blind(error.to_string())),
-    }
+    group_state(world.topology, world.fleet, group).await.map_err(blind)
 }
 
 /// Who takes over, and from which state. For a planned change a standby is waited for that is not in sync yet; meanwhile nothing

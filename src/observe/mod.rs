@@ -28,8 +28,18 @@ pub use scope::{Leaders, Scope};
 
 use lines::Lines;
 
+use crate::plan::Condition;
 use crate::remote::fleet::Fleet;
-use crate::topology::Topology;
+use crate::topology::{GroupId, Topology};
+use model::GroupState;
+
+/// What etcd says of a group; an error says why that is not known.
+pub async fn group_state(topology: &Topology, fleet: &Fleet, group: GroupId) -> Result<GroupState, String> {
+    match observe(topology, fleet, Scope::of_conditions(&[Condition::Leader { group }])).await.patroni {
+        Probe::Known(mut groups) => groups.remove(&group).ok_or_else(|| "etcd has no keys of it".into()),
+        Probe::Failed(error) => Err(error.to_string()),
+    }
+}
 
 /// Looks at everything that the scope names, at the same time.
 pub async fn observe(topology: &Topology, fleet: &Fleet, scope: Scope) -> Observed {

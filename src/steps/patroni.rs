@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::handover::{self, HandOverError, Patience};
 use super::{StepError, World};
 use crate::error::one_line;
-use crate::observe::{Scope, observe};
+use crate::observe::{Scope, group_state, observe};
 use crate::plan::candidate::{self, Occasion};
 use crate::plan::{Condition, dynamic};
 use crate::remote::patroni;
@@ -58,18 +58,24 @@ pub async fn restart(world: World<'_>, member: &MemberName, group: GroupId) -> R
 /// Hands leadership to the best standby.
 pub async fn switch_away(world: World<'_>, group: GroupId, from: &MemberName) -> Result<(), StepError> {
     let refused = |reason: String| StepError::Refused { target: group.to_string(), reason };
-    let scope = Scope::of_conditions(&[Condition::Leader { group }]);
-    let observed = observe(world.topology, world.fleet, scope).await;
-    let states = observed.patroni.known().ok_or_else(|| refused("etcd does not answer".into()))?;
-    let state = states.get(&group).ok_or_else(|| refused("no keys in etcd".into()))?;
+    let look = async || group_state(world.topology, world.fleet, group).await.map_err(refused);
+    let state = look().await?;
     if state.leader != from.as_str() {
         // Patroni moved it in the meantime: what this step is for is already so.
         return Ok(());
     }
     let group_spec = world.topology.group(group).ok_or_else(|| StepError::NotRendered(group.to_string()))?;
     let lag = world.topology.failover.maximum_lag_on_failover;
-    let candidate = candidate::choose(group_spec, state, Occasion::Planned, lag, None).map_err(|e| refused(e.to_string()))?;
-    carried_out(handover::planned(world, group_spec, from.as_str(), &candidate.member, PATIENT).await, refused)
+    let candidate = candidate::choose(group_spec, &state, Occasion::Planned, lag, None).map_err(|e| refused(e.to_string()))?;
+    let changed = handover::planned(world, group_spec, from.as_str(), &candidate.member, PATIENT).await;
+    if let Err(HandOverError::Patroni(_)) = changed {
+        // The same may have been asked for a moment before, by an `up` that was killed, and have come about after the look.
+        let now = look().await?.leader;
+        if !now.is_empty() && now != from.as_str() {
+            return Ok(());
+        }
+    }
+    carried_out(changed, refused)
 }
 
 fn carried_out<T>(done: Result<T, HandOverError>, refused: impl Fn(String) -> StepError) -> Result<(), StepError> {
