@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 
 use super::DrillError;
 use super::workload::{ClientSpec, Limits, Target, Task, Timeouts, Workload, WorkloadOptions, tables};
+use crate::observe::shards::Catalog;
 use crate::remote::sql;
 use crate::steps::World;
 use crate::topology::GroupId;
@@ -56,6 +57,7 @@ pub async fn prepare(world: World<'_>, casting: Casting, leader: &str) -> Result
         timeouts: casting.timeouts,
         limits: Limits { run_time: casting.run_time, operations: 0 },
     };
+    synced(world, leader).await?;
     Workload::prepare(&options, citus).await?;
     let keys = if citus { placed(world, leader).await? } else { BTreeMap::from([(GroupId::COORDINATOR, KEYS.collect())]) };
     options.clients = clients(&keys, citus, &casting.hit, casting.clients);
@@ -110,6 +112,14 @@ async fn placed(world: World<'_>, leader: &str) -> Result<BTreeMap<GroupId, Vec<
         keys.entry(group).or_default().push(row.get(0));
     }
     Ok(keys)
+}
+
+/// Waits until the drill's tables may be made or dropped, with Citus: not right after a change of leader.
+pub async fn synced(world: World<'_>, leader: &str) -> Result<(), DrillError> {
+    if world.topology.citus.is_some() {
+        Catalog::open(world.topology, world.fleet, leader).await?.synced().await?;
+    }
+    Ok(())
 }
 
 /// The application's database of a member, as postgres.

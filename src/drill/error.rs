@@ -5,6 +5,7 @@ use crate::engine::lock::LockError;
 use crate::error::{Exit, Failure};
 use crate::failover::FailoverError;
 use crate::lab::LabError;
+use crate::observe::shards::OpenError;
 use crate::remote::etcd::EtcdError;
 use crate::remote::fleet::FleetError;
 use crate::remote::sql::SqlError;
@@ -120,6 +121,15 @@ pub enum DrillError {
     /// The lab.
     #[error(transparent)]
     Lab(#[from] LabError),
+}
+
+impl From<OpenError> for DrillError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Fleet(error) => error.into(),
+            OpenError::Sql(error) => error.into(),
+        }
+    }
 }
 
 impl DrillError {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 
 use super::DrillError;
-use super::cast::connect;
+use super::cast::{connect, synced};
 use super::workload::tables;
 use crate::failover;
 use crate::remote::sql::{self, says};
@@ -33,6 +33,7 @@ pub async fn remove(world: World<'_>) -> Result<bool, DrillError> {
     if !found.iter().any(|row| tables::is_ours(row.get(0))) {
         return Ok(false);
     }
+    synced(world, &leader).await?;
     for statement in [LOCKS.to_owned()].into_iter().chain(tables::drop_tables()) {
         sql::rows(&container, &client, &statement, PATIENCE).await?;
     }

@@ -1,7 +1,7 @@
 //! Tables, shards and Citus' background job, from the coordinators' leader.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +19,12 @@ use crate::topology::{GroupId, Topology};
 
 /// Sizes and rows are asked of every node, each of which looks at all of its files.
 const SLOW: Duration = Duration::from_secs(60);
+
+/// How long to wait for metadata: some tries of Citus' daemon, which tries again every `citus.metadata_sync_retry_interval`, 5 s by
+/// default. A node that has nothing by then is lost, or in need of `pgclusterctl health`.
+const SYNCED: Duration = Duration::from_secs(20);
+/// Pause between two looks.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A connection to the application's database on the coordinators' leader, where Citus has its catalog.
 #[derive(Debug)]
@@ -161,6 +167,16 @@ impl Catalog {
     /// Primaries of pg_dist_node, by group.
     pub async fn nodes(&self) -> Result<BTreeMap<GroupId, Node>, SqlError> {
         Ok(self.rows(NODES, &[], SLOW).await?.iter().map(node).collect())
+    }
+
+    /// Waits until every node has what the coordinators have of Citus' metadata. After a change of a leader that takes some seconds, in
+    /// which Citus refuses what defines a table; whoever asks for that afterwards hears from Citus which node has it not.
+    pub async fn synced(&self) -> Result<(), SqlError> {
+        let started = Instant::now();
+        while started.elapsed() < SYNCED && self.nodes().await?.values().any(|node| node.active && !node.metadata_synced) {
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     /// Everything about shards.

@@ -23,6 +23,7 @@ const CONCURRENTLY: &str = "select create_distributed_table_concurrently($1::tex
 /// Spreads a table, and returns when all its rows are where they belong. A filled table is distributed while clients write; Citus
 /// does that in several transactions, and leaves the table whole on the coordinators when one of them fails.
 pub async fn spread(catalog: &Catalog, task: &Task, _consent: &Consent) -> Result<(), ShardError> {
+    catalog.synced().await.map_err(ShardError::while_doing("waiting for Citus' metadata"))?;
     let name = task.table.qualified();
     let run = async |query: &str, values: &[&(dyn ToSql + Sync)]| catalog.rows(query, values, COPY).await.map(drop);
     let done = match &task.spread {
