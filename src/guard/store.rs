@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn the_bound_is_patronis_rule() {
         let read = settings(br#"{"ttl": 20, "loop_wait": 1, "retry_timeout": 3, "pause": null}"#);
-        let seven = Settings { bound: Duration::from_secs(7), late: Duration::from_secs(3), steps_down: true };
+        let seven = Settings { bound: Duration::from_secs(7), late: Duration::from_secs(4), steps_down: true };
         assert_eq!(read, Some(seven));
     }
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::ids::{ClusterName, GroupId, HostName, MemberName};
 use super::promise::Promise;
 use super::tables::DeclaredTable;
+use super::timing;
 
 /// A whole cluster, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -228,10 +229,9 @@ pub struct GuardMember {
 
 impl Timings {
     /// After this long without a renewal a leader has demoted itself by Patroni's rule: `loop_wait + 2 · retry_timeout ≤ ttl`
-    /// keeps that within the lifetime of its key (Patroni's manual, `retry_timeout`). The guard's `Settings::bound` says why an
-    /// answer may be late by a third of `retry_timeout`, and `docs/guard.md` when the rule is not kept.
+    /// keeps that within the lifetime of its key (Patroni's manual, `retry_timeout`). `docs/guard.md` says when the rule is not kept.
     pub fn self_demotion(&self) -> Duration {
-        self.loop_wait.max(self.retry_timeout / 3) + 2 * self.retry_timeout
+        timing::self_demotion(self.loop_wait, self.retry_timeout)
     }
 }
 

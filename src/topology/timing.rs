@@ -1,4 +1,5 @@
-//! Settings of the deployed programs that decide how long a failure lasts, and rhythms that are built into them. Constants alone.
+//! Settings of the deployed programs that decide how long a failure lasts, rhythms that are built into them, and what follows from
+//! both.
 //!
 //! One source for two readers: `templates` writes the settings into what is deployed, [`super::budget`] adds them up.
 
@@ -124,7 +125,31 @@ pub fn vrrp_skew() -> Duration {
     VRRP_ADVERT * (256 - VRRP_PRIORITY) / 256
 }
 
+/// From the last renewal that reached etcd to the moment at which its sender has demoted itself by Patroni's rule, if no later one got
+/// through: a pause of `loop_wait`, a read and a renewal of `retry_timeout` each. The answer to a renewal may be as late as one of the three
+/// tries that share `retry_timeout` lasts; when that is longer than the pause, the next round begins only then.
+pub fn self_demotion(loop_wait: Duration, retry_timeout: Duration) -> Duration {
+    loop_wait.max(retry_timeout / 3) + 2 * retry_timeout
+}
+
+/// How much longer than [`self_demotion`] Patroni may take in rare moments (`docs/guard.md`, "When Patroni is late"): a round that is cut
+/// short by nothing but its own time limits takes another `retry_timeout`, and begins as late as the answer to the renewal before it.
+pub fn late_demotion(retry_timeout: Duration) -> Duration {
+    retry_timeout + retry_timeout / 3
+}
+
 /// Whether a guard revokes a lost leader's lease before etcd lets it expire.
 pub fn guard_is_first(guard: &Guard, timings: &Timings) -> bool {
     guard.enabled && guard.revokes_after(timings) + GUARD_LOOK < timings.ttl
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_answer_counts_where_it_is_longer_than_the_pause() {
+        let after = |wait, retry| self_demotion(Duration::from_secs(wait), Duration::from_secs(retry)).as_secs();
+        assert_eq!((after(1, 3), after(10, 10), after(1, 9)), (7, 30, 21));
+    }
 }

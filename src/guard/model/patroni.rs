@@ -206,8 +206,14 @@ impl World {
         }
     }
 
+    /// Whether etcd's news reach it: on the connection that it has, or, where that is lost, on one that it can make.
     fn hears(&self, p: usize) -> bool {
-        (0..HOSTS).any(|m| self.etcd.serves(m, &self.cut) && self.reaches(m, PATRONI + p))
+        let told = |m: usize| self.etcd.serves(m, &self.cut) && self.reaches(m, PATRONI + p);
+        if self.processes[p].cached { (0..HOSTS).any(told) } else { self.is_answered(p) }
+    }
+
+    fn is_answered(&self, p: usize) -> bool {
+        (0..HOSTS).any(|m| self.etcd.serves(m, &self.cut) && self.reaches(PATRONI + p, m) && self.reaches(m, PATRONI + p))
     }
 
     fn begin_loop(&mut self, p: usize) {
@@ -394,7 +400,7 @@ impl World {
 
     /// The status, then, when that took long, the lease again; neither ends leadership when it fails.
     fn writes(&mut self, p: usize) {
-        if self.hears(p) {
+        if self.is_answered(p) {
             return self.end_loop(p);
         }
         let process = &mut self.processes[p];

@@ -11,7 +11,7 @@ use crate::topology::model::{Group, Timings, Topology};
 use crate::topology::timing::{
     DATABASE_USER_TIMEOUT, ETCD_ELECTION, ETCD_LEASE_SCAN, GUARD_LOOK, HAPROXY_CHECK, POOLER_CONNECT_TIMEOUT,
     POOLER_LOGIN_RETRY, POOLER_ROUND, RESTART_DELAY, SERVER_CHECK, VRRP_ADVERT, WAL_SENDER_TIMEOUT, guard_is_first,
-    vrrp_down_timer, vrrp_skew,
+    late_demotion, vrrp_down_timer, vrrp_skew,
 };
 use crate::topology::units::{parse_postgres_duration, show_duration as show};
 
@@ -147,11 +147,11 @@ pub(super) fn lease(topology: &Topology) -> Vec<Term> {
             show(GUARD_LOOK),
         );
         let sole = topology.group(GroupId::COORDINATOR).is_none_or(Group::has_sole_standby);
-        let late = if sole { Duration::ZERO } else { timings.retry_timeout };
+        let late = if sole { Duration::ZERO } else { late_demotion(timings.retry_timeout) };
         let mut terms = vec![term("loop_wait + 2·retry_timeout", bound - age, bound, source).lever(patroni_lever(timings))];
         if !late.is_zero() {
-            let source = "in rare moments Patroni steps down one retry_timeout later, and acknowledges meanwhile: replication is \
-                          not \"sync\", nor \"quorum\" with one standby";
+            let source = "in rare moments Patroni steps down 4/3·retry_timeout later, and acknowledges meanwhile: replication \
+                          is not \"sync\", nor \"quorum\" with one standby";
             terms.push(term("Patroni's late step down", late, late, source).lever(patroni_lever(timings)));
         }
         terms.push(
