@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,35 +37,18 @@ impl Server {
         // sshd as root insists on this folder.
         let _ = fs::create_dir_all("/run/sshd");
 
-        let port = free_port();
         let here = folder.path().display();
         // bash reads the user's .bashrc when sshd starts it, unless it believes to be a shell in a shell.
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {here}/host_ed25519\nHostKey {here}/host_ecdsa\nHostKey {here}/host_rsa\n\
+            "ListenAddress 127.0.0.1\nHostKey {here}/host_ed25519\nHostKey {here}/host_ecdsa\nHostKey {here}/host_rsa\n\
              AuthorizedKeysFile {here}/authorized_keys\nPidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nPermitRootLogin yes\nSetEnv SHLVL=1\n{extra}\n"
         );
         fs::write(at("sshd_config"), config).expect("written");
-        let log = fs::File::create(at("sshd.log")).expect("a log");
-        let sshd = Command::new("/usr/sbin/sshd")
-            .args(["-D", "-e", "-f"])
-            .arg(at("sshd_config"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("sshd is installed");
+        // A port that was free may be another server's a moment later.
+        let (sshd, port) = (0..10).find_map(|_| listening(folder.path())).expect("sshd starts");
         let echoing = echo(&at("echo.sock"));
         let server = Self { folder, port, sshd, echoing };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(
-                Instant::now() < deadline,
-                "sshd does not start: {}",
-                fs::read_to_string(server.path("sshd.log")).unwrap_or_default()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
         server.known_hosts("known_hosts", &["ed25519"]);
         server
     }
@@ -179,6 +162,30 @@ fn run(program: &str, args: &[&str]) -> String {
 
 fn children(id: u32) -> Vec<u32> {
     run("pgrep", &["-P", &id.to_string()]).lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// A new sshd and its port; none when it ends at once, as it does where somebody else has the port.
+fn listening(folder: &Path) -> Option<(Child, u16)> {
+    let port = free_port();
+    let log = folder.join("sshd.log");
+    let mut sshd = Command::new("/usr/sbin/sshd")
+        .args(["-D", "-e", "-p", &port.to_string(), "-f"])
+        .arg(folder.join("sshd_config"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log).expect("a log"))
+        .spawn()
+        .expect("sshd is installed");
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !said().contains("Server listening on") {
+        if sshd.try_wait().expect("a child").is_some() {
+            return None;
+        }
+        assert!(Instant::now() < deadline, "sshd does not start: {}", said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Some((sshd, port))
 }
 
 fn free_port() -> u16 {
