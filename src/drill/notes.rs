@@ -103,15 +103,14 @@ pub fn unread(unread: &BTreeMap<String, String>, barred: &BTreeSet<String>) -> V
     silent.map(|(member, why)| format!("{member} must not be promoted, and its log was not read: {why}")).collect()
 }
 
-/// Where the time of the client that was served last went, from what guards and Patroni said. It waited for the leaders of its own
+/// Where the time of the client with the longest outage went, from what guards and Patroni said. It waited for the leaders of its own
 /// group and of the coordinators, or of all groups when it moves money between them; the last of these promotions is what it waited
 /// for last.
 pub fn terms(events: &[Event], injected: Duration, outages: &Outages, topology: &Topology) -> Terms {
-    // Who was not served at all waits longest.
-    let last = outages.clients.iter().max_by_key(|client| client.recovery.unwrap_or(Duration::MAX));
-    let Some(last) = last else { return Terms::default() };
-    let anywhere = last.group == GroupId::COORDINATOR.to_string();
-    let concerns = |group: GroupId| anywhere || group.is_coordinator() || group.to_string() == last.group;
+    // Not who was served last: on a busy machine others pause for a moment when all is over, such as while a member is rewound.
+    let Some(worst) = outages.worst() else { return Terms::default() };
+    let anywhere = worst.group == GroupId::COORDINATOR.to_string();
+    let concerns = |group: GroupId| anywhere || group.is_coordinator() || group.to_string() == worst.group;
     let promotions: Vec<(Duration, GroupId)> = events
         .iter()
         .filter(|event| event.text.contains(PROMOTED))
@@ -121,7 +120,7 @@ pub fn terms(events: &[Event], injected: Duration, outages: &Outages, topology: 
             Some((Duration::from_millis(event.at_ms).checked_sub(injected)?, group.id))
         })
         .collect();
-    let in_time = |at: Duration| last.recovery.is_none_or(|end| at <= end);
+    let in_time = |at: Duration| worst.recovery.is_none_or(|end| at <= end);
     let awaited = promotions.iter().filter(|(at, group)| in_time(*at) && concerns(*group)).max();
     let Some((promoted, group)) = awaited.copied() else { return Terms::default() };
     // A leader that was promoted meanwhile, and lost too, was revoked after that.
@@ -137,14 +136,14 @@ pub fn terms(events: &[Event], injected: Duration, outages: &Outages, topology: 
         group: Some(group.to_string()),
         detection,
         promotion: Some(promoted.saturating_sub(detection.unwrap_or_default())),
-        routing: last.recovery.and_then(|end| end.checked_sub(promoted)),
+        routing: worst.recovery.and_then(|end| end.checked_sub(promoted)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::outage::ClientOutage;
+    use crate::drill::outage::{ClientOutage, Gap};
     use crate::topology::example;
 
     fn event(at_ms: u64, source: &str, text: &str) -> Event {
@@ -177,16 +176,17 @@ mod tests {
 
     const PROMOTED: &str = "promoted self to leader by acquiring session lock";
 
+    /// A client whose outage began so long after the injection, which is at one second, and ended, if it did.
+    fn paused(group: &str, from: u64, recovery: Option<u64>) -> ClientOutage {
+        let injected = Duration::from_secs(1);
+        let recovery = recovery.map(Duration::from_millis);
+        let until = injected + recovery.unwrap_or(Duration::from_secs(9));
+        let gap = Gap { from: injected + Duration::from_millis(from), until, closed: recovery.is_some() };
+        ClientOutage { client: 0, group: group.into(), outage: Some(gap), recovery, failed: 0, unknown: 0, gaps: vec![gap] }
+    }
+
     fn served(group: &str, recovery: Option<u64>) -> ClientOutage {
-        ClientOutage {
-            client: 0,
-            group: group.into(),
-            outage: None,
-            recovery: recovery.map(Duration::from_millis),
-            failed: 0,
-            unknown: 0,
-            gaps: Vec::new(),
-        }
+        paused(group, 0, recovery)
     }
 
     fn told(events: &[Event], clients: Vec<ClientOutage>) -> (Option<String>, [Option<u64>; 3]) {
@@ -228,6 +228,20 @@ mod tests {
         assert_eq!(told(&events, clients("shard-3")), (Some("coordinator".into()), [Some(500), Some(100), Some(500)]));
         // A client of the bank.
         assert_eq!(told(&events, clients("coordinator")).0, Some("shard-1".into()));
+    }
+
+    #[test]
+    fn a_moment_that_others_wait_later_is_not_what_is_told_of() {
+        let events = [
+            event(1_400, "guard guard-1", "event=revoked reason=container_died group=1 holder=worker-1-1"),
+            event(1_500, "patroni worker-1-2", PROMOTED),
+        ];
+        let clients = vec![
+            served("shard-1", Some(1_600)),
+            paused("shard-2", 6_900, Some(7_600)),
+            paused("coordinator", 7_000, Some(7_500)),
+        ];
+        assert_eq!(told(&events, clients), (Some("shard-1".into()), [Some(400), Some(100), Some(1_100)]));
     }
 
     #[test]

@@ -68,7 +68,12 @@ pub struct Outages {
 impl Outages {
     /// The headline: the longest outage that any client saw.
     pub fn longest(&self) -> Option<Duration> {
-        self.clients.iter().filter_map(|client| Some(client.outage?.length())).max()
+        self.worst().and_then(|client| Some(client.outage?.length()))
+    }
+
+    /// The client that saw it.
+    pub fn worst(&self) -> Option<&ClientOutage> {
+        self.clients.iter().max_by_key(|client| client.outage.map(|gap| gap.length()))
     }
 
     /// Until the last client was served again, counted from the injection; `None` when one is not, or nobody was there.

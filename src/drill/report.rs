@@ -31,7 +31,7 @@ pub struct Event {
     pub text: String,
 }
 
-/// What an outage was made of, for the client that was served last. `None` is what could not be told apart.
+/// What an outage was made of, for the client with the longest outage. `None` is what could not be told apart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Terms {
     /// The group whose new leader that client waited for last; `None` when no leadership changed.
@@ -160,7 +160,7 @@ pub struct Summary {
     pub outage: Option<Statistics>,
     /// Over the time until the leader was taken for lost, of the runs that could tell.
     pub detection: Option<Statistics>,
-    /// Over the time from there until the client that was served last was served, of the same runs.
+    /// Over the time from there until the client with the longest outage was served, of the same runs.
     pub service: Option<Statistics>,
     /// What the settings let the event cost.
     pub budget: Option<Budget>,
