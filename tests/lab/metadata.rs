@@ -122,13 +122,9 @@ pub fn no_thawed_coordinator_recovers(lab: &Lab) {
     });
     eventually("nobody holds the row", RECOVERY, || if holding() == "0" { Ok(()) } else { Err(holding()) });
     on_worker(lab, "drop table held");
-    let settle = |statement: &str| {
-        sql(lab, &["--"], statement);
-        sql(lab, &["--"], "select pg_reload_conf()");
-        // One that has just begun ends.
-        std::thread::sleep(Duration::from_secs(3));
-    };
-    settle("alter system set pgclusterctl.recovery = off");
+    sql(lab, &["--"], "alter system set pgclusterctl.recovery = off; select pg_reload_conf()");
+    // A recovery that has just begun ends.
+    std::thread::sleep(Duration::from_secs(3));
     on_worker(
         lab,
         &format!("create table thawed (n int); begin; insert into thawed values (1); prepare transaction '{PREPARED}'"),
@@ -141,8 +137,7 @@ pub fn no_thawed_coordinator_recovers(lab: &Lab) {
         || if is(&frozen, "state", "streaming") { Ok(()) } else { Err("it is none".into()) },
     );
     assert_eq!(left(), "1", "{frozen} has taken back what the new leader has prepared");
-    settle("alter system reset pgclusterctl.recovery");
-    // Who was rewound meanwhile has the leader's settings as they were then, and would recover nothing once it leads.
+    // On all of them: who was rewound meanwhile has the leader's settings as they were then, and would recover nothing once it leads.
     for row in rows.iter().filter(|row| row["group"] == "coordinator") {
         let member = row["member"].as_str().expect("a name");
         sql(lab, &["--member", member, "--"], "alter system reset pgclusterctl.recovery; select pg_reload_conf()");
